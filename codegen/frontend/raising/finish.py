@@ -11,7 +11,8 @@ from codegen.frontend.raising.statics import Statics, decode
 from ir.graph import Graph, Node, Value
 from ir.llm.elementwise import Add, GatedActivation, Mul, Offset, Scale, Sub
 from ir.llm.linear import Embedding
-from ir.llm.shape import ints
+from ir.llm.rope import Rope
+from ir.llm.shape import Reshape, ints
 from ir.types import DType, Sym, TensorType
 
 _BINARY = {"add": Add, "sub": Sub, "mul": Mul}
@@ -74,18 +75,27 @@ def _scaled(graph: Graph, node: Node, x: Value, factor: float) -> Value:
 def absorb_grouped_heads(graph: Graph) -> None:
     """Attention reads the key-value heads themselves where the trace repeated them per query."""
     for node in graph.find("llm.attention"):
-        k, v = (_ungrouped(node.operand(position)) for position in (1, 2))
+        k, v = (_ungrouped(graph, node.operand(position)) for position in (1, 2))
         if k is not None and v is not None and k.type.shape[1] == v.type.shape[1]:
             node.set_operand(1, k)
             node.set_operand(2, v)
     graph.remove_dead()
 
 
-def _ungrouped(value: Value) -> Value | None:
+def _ungrouped(graph: Graph, value: Value) -> Value | None:
     """``x`` if the value is ``x`` with each head several times in a row."""
     node = value.producer
     if node is None:
         return None
+    if node.op == "llm.rope":  # heads turn alike, so they may be repeated after it
+        x = _ungrouped(graph, node.operand(0))
+        tables = node.operands[1:]
+        return (
+            x
+            and Rope.build(
+                graph, x, *tables, loc=node.loc, before=node, style=node.attrs["style"]
+            ).result
+        )
     if base_name(node) == "repeat_interleave" and decode(node)[0][2] == 1:
         return node.operand(0)
     if node.op != "llm.reshape":
@@ -94,10 +104,10 @@ def _ungrouped(value: Value) -> Value | None:
     if base_name(wide) != "expand" or wide is None or wide.result.type.rank != 4:
         return None
     narrow = wide.operand(0)
-    if narrow.type.shape[2] != 1 or narrow.producer is None or narrow.producer.op != "llm.reshape":
+    kv_heads, group, head_dim = narrow.type.shape[1:]
+    if group != 1 or not isinstance(kv_heads, int) or not isinstance(head_dim, int):
         return None
-    x = narrow.producer.operand(0)
-    return x if x.type.rank == 3 and x.type.shape[1] == narrow.type.shape[1] else None
+    return Reshape.build(graph, narrow, loc=node.loc, before=node, tail=(kv_heads, head_dim)).result
 
 
 def absorb_query_scale(graph: Graph) -> None:
@@ -172,7 +182,7 @@ def _settled(flat: Flat, probe: Value, positions: Value, max_positions: int) -> 
     traced = flat.probes[probe]
     first = probe.users[0]
     before = min(probe.users, key=flat.graph.nodes.index)
-    where = torch.tensor([0, 1, 2, 5, 11])
+    where = torch.arange(12)
     data = statics.evaluate(traced, where).reshape(-1)
     if not probe.type.dtype.is_float and probe.type.rank == 1:
         offset = int(data[0])

@@ -13,6 +13,7 @@ from codegen.frontend.raising.canon import (
     has_tokens,
     token_axis,
 )
+from codegen.frontend.raising.eager import base_name
 from codegen.frontend.raising.masks import Bias, Mask, declared, describe, mask_nodes
 from codegen.frontend.raising.statics import decode
 from ir.graph import Attr, Node, Value
@@ -307,7 +308,11 @@ def cat(flat: Flat, node: Node) -> None:
     if not has_tokens(node.result.type):
         elementwise(flat, node)
         return
-    _join(flat, node, [flat.value(v) for v in node.inputs], _axis(node.result.type, _number(dim)))
+    parts = [flat.value(v) for v in node.inputs if v not in flat.empty]
+    if len(parts) == 1:
+        flat.bind(node.result, parts[0])
+        return
+    _join(flat, node, parts, _axis(node.result.type, _number(dim)))
 
 
 def stack(flat: Flat, node: Node) -> None:
@@ -350,7 +355,7 @@ def index_select(flat: Flat, node: Node) -> None:
 def _linear(flat: Flat, node: Node, x: Value, weight: Value, bias: Value | None) -> None:
     stored, transpose = weight, True
     producer = weight.producer
-    if producer is not None and producer.op.split(".")[1] in ("t", "numpy_T", "transpose"):
+    if producer is not None and base_name(producer) in ("t", "numpy_T", "transpose", "permute"):
         stored = producer.operand(0)
     else:
         transpose = False
@@ -478,6 +483,28 @@ def traced_attention(flat: Flat, node: Node) -> None:
     _attend(flat, node, mask, slopes)
 
 
+def fused_attention(flat: Flat, node: Node) -> None:
+    """``aten.scaled_dot_product_attention``, heads before tokens in and out."""
+    args, kwargs = decode(node)
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    mask_value = given.get("attn_mask")
+    if isinstance(mask_value, Value):
+        if not flat.statics.is_static(mask_value):
+            raise ValueError("the attention mask depends on the tokens")
+        mask = describe(flat.statics, [Bias(mask_value)])
+    else:
+        mask = Mask(bool(given.get("is_causal", False)))
+    head_dim = node.operand(0).type.shape[-1]
+    scale = given.get("scale")
+    node.attrs["softcap"] = None
+    node.attrs["scale"] = float(str(head_dim)) ** -0.5 if scale is None else float(str(scale))
+    slopes = None
+    if mask.slopes is not None:
+        slopes = flat.graph.add_constant(mask.slopes, mask.slopes_type, "alibi_slopes")
+    _attend(flat, node, mask, slopes)
+
+
 def _operand_mask(flat: Flat, value: Value) -> Mask:
     if not flat.statics.is_static(value):
         raise ValueError("the attention mask depends on the tokens or differs between calls")
@@ -527,6 +554,7 @@ HANDLERS: dict[str, Handler] = {
     "raise.attention": found_attention,
     "repeat_interleave": repeat_interleave,
     "rms_norm": rms_norm,
+    "scaled_dot_product_attention": fused_attention,
     "select": select,
     "slice": slice_,
     "stack": stack,

@@ -35,6 +35,7 @@ class Flat:
         reasons: Collects what cannot be converted.
         probes: Placeholder input of the flat graph -> traced static value it stands for.
         seq_lens: The input that attention and rotary tables need.
+        empty: Traced values without elements (what partial rotary leaves when it is not partial).
     """
 
     traced: Graph
@@ -43,6 +44,7 @@ class Flat:
     reasons: Reasons
     probes: dict[Value, Value] = field(default_factory=dict[Value, Value])
     seq_lens: Value | None = None
+    empty: set[Value] = field(default_factory=set[Value])
     _flat: dict[Value, Value] = field(default_factory=dict[Value, Value])
     _probe_of: dict[Value, Value] = field(default_factory=dict[Value, Value])
 
@@ -99,6 +101,9 @@ def flatten(traced: Graph, statics: Statics, reasons: Reasons) -> Flat:
     for node in traced.nodes:
         if all(statics.is_static(result) for result in node.results):
             continue
+        if any(0 in result.type.shape for result in node.results):
+            flat.empty.update(node.results)
+            continue
         try:
             _convert(flat, node)
         except (ValueError, TypeError, IndexError, KeyError, IrError) as error:
@@ -108,7 +113,22 @@ def flatten(traced: Graph, statics: Statics, reasons: Reasons) -> Flat:
         flat.graph.outputs = [flat.value(value) for value in traced.outputs]
     except ValueError as error:
         reasons.unsupported(traced.nodes[-1], f"@{traced.name} has no usable output: {error}")
+    merge_equal(flat.graph)
     return flat
+
+
+def merge_equal(graph: Graph) -> None:
+    """Makes one node of those that compute the same (a mean that is written twice)."""
+    known: dict[object, Node] = {}
+    for node in list(graph.nodes):
+        if node.op == "func.call":
+            continue
+        key = (node.op, tuple(node.operands), tuple(sorted(node.attrs.items(), key=repr)))
+        first = known.setdefault(key, node)
+        if first is not node:
+            for old, new in zip(node.results, first.results, strict=True):
+                graph.replace_uses(old, new)
+            graph.erase(node)
 
 
 def _convert(flat: Flat, node: Node) -> None:

@@ -26,7 +26,8 @@ class Bias:
     """One term that is added to the scores.
 
     Attributes:
-        value: A static tensor that broadcasts to ``[1, heads, tokens, tokens]``.
+        value: A static tensor that broadcasts to ``[1, heads, tokens, tokens]``; a boolean one
+            without ``fill`` is True where a key is seen.
         factor: It is multiplied by this first.
         fill: If given, ``value`` is boolean and True places get this number.
     """
@@ -44,6 +45,8 @@ class Bias:
         data = statics.evaluate(self.value, positions)
         if self.fill is not None:
             data = torch.where(data, self.fill, 0.0)
+        elif data.dtype == torch.bool:
+            data = torch.where(data, 0.0, torch.finfo(torch.float32).min)
         return data.double() * self.factor
 
 

@@ -20,15 +20,16 @@ from codegen.frontend.raising.canon import flat_order
 from codegen.frontend.raising.eager import base_name
 from codegen.frontend.raising.flatten import Flat
 from codegen.frontend.raising.problems import Reasons
-from codegen.frontend.raising.statics import Override, Statics
+from codegen.frontend.raising.statics import Override, Statics, decode
 from ir.graph import Graph, Location, Node, Value
 from ir.llm.elementwise import Scale
 from ir.llm.rope import STYLES, Rope, RopeTable
 from ir.op import Env, Tensors, lookup
 from ir.types import DType, Sym, TensorType
 
-#: Positions of the numeric check: small ones, and some large enough to tell frequencies apart.
-_POSITIONS = torch.tensor([0, 1, 2, 3, 5, 9, 17, 30])
+#: Positions of the numeric check, enough to tell frequencies apart. They have no gaps: a model
+#: that takes no positions counts its tokens instead.
+_POSITIONS = torch.arange(31)
 #: float32 cosine of angles up to 30 rad, computed in another order.
 _TOLERANCE = 2e-5
 _INSIDE = {
@@ -221,23 +222,36 @@ class _Finder:
         switch = next(iter(switches), None)
         rows = [_rows(self.statics, value, switch, long=False) for value in traced]
         for inv_freq in _candidates(self.statics, traced, rows, switch):
-            scales = {_fit(row, inv_freq) for row in rows}
-            if len(scales) != 1 or None in scales:
+            scale = _common_scale(rows, inv_freq)
+            if scale is None:
                 continue
-            (scale,) = scales
             if switch is not None and not self._long_fits(traced, switch, scale):
                 return None
-            return _Frequencies(inv_freq, float(str(scale)), switch)
+            return _Frequencies(inv_freq, self._exact(traced, scale), switch)
         return None
 
-    def _long_fits(self, traced: list[Value], switch: Node, scale: float | None) -> bool:
+    def _exact(self, traced: list[Value], scale: float) -> float:
+        """The number in the traced code that a measured scale stands for."""
+        written = {
+            float(argument)
+            for value in traced
+            for node in self.statics.slice(value)
+            if base_name(node) == "mul"
+            for argument in decode(node)[0]
+            if isinstance(argument, int | float)
+        }
+        near = [number for number in sorted(written) if abs(number - scale) < 1e-6 * scale]
+        return near[0] if near else scale
+
+    def _long_fits(self, traced: list[Value], switch: Node, scale: float) -> bool:
         if len(switch.operands) < 3 or switch.operands[2] is None:
             return True
         long = self.statics.origin(switch.operand(2)).data
-        return long is not None and all(
-            _fit(_rows(self.statics, value, switch, long=True), long.float().flatten()) == scale
-            for value in traced
-        )
+        if long is None:
+            return False
+        rows = [_rows(self.statics, value, switch, long=True) for value in traced]
+        other = _common_scale(rows, long.float().flatten())
+        return other is not None and abs(other - scale) < 1e-6 * scale
 
     def _replace(
         self, node: Node, x: Value, style: str, found: _Frequencies, factor: float
@@ -275,10 +289,11 @@ def _flattened(traced: Value, data: torch.Tensor) -> torch.Tensor:
 def _choose(switch: Node, long: bool) -> Override:
     """Evaluates the length-dependent frequencies as for short or for long sequences."""
 
-    def override(node: Node, inputs: Tensors) -> Tensors | None:
+    def override(node: Node, inputs: list[torch.Tensor | None]) -> Tensors | None:
         if node is not switch:
             return None
-        return [inputs[2] if long else inputs[1]]
+        chosen = inputs[2 if long else 1]
+        return None if chosen is None else [chosen]
 
     return override
 
@@ -316,8 +331,8 @@ def _from_numbers(statics: Statics, value: Value) -> list[torch.Tensor]:
     Frequencies of the usual form ``base ** (-i / n)`` are rounded to it.
     """
     positions = torch.tensor([0, *(2**k for k in range(5))])
-    rows = _flattened(value, statics.evaluate(value, positions)).reshape(len(positions), -1)
-    rows = rows.double()
+    every = _flattened(value, statics.evaluate(value, torch.arange(17))).reshape(17, -1)
+    rows = every[positions].double()
     if rows[0].abs().max() > 0 or rows.abs().max() > 1 + 1e-6:
         return []
     estimate = torch.asin(rows[1].clamp(-1, 1))
@@ -330,12 +345,20 @@ def _from_numbers(statics: Statics, value: Value) -> list[torch.Tensor]:
         estimate = options.gather(0, nearest[None])[0] / position
     width = estimate.numel()
     found: list[torch.Tensor] = []
-    for part in (estimate, estimate[: width // 2], estimate[::2]):
+    for part in (estimate[::2], estimate[: width // 2], estimate):
         if part.numel() > 1 and part[-1] > 0:
             steps = torch.arange(part.numel(), dtype=torch.float64) / part.numel()
             base = round(float(part[-1]) ** (-1.0 / float(steps[-1])))
             found += [(1.0 / base**steps).float(), part.float()]
     return found
+
+
+def _common_scale(rows: list[torch.Tensor], inv_freq: torch.Tensor) -> float | None:
+    """The one scale with which every table fits the frequencies."""
+    scales = [scale for scale in (_fit(row, inv_freq) for row in rows) if scale is not None]
+    if len(scales) < len(rows) or max(scales) - min(scales) > 1e-6 * max(scales):
+        return None
+    return scales[0]
 
 
 def _fit(data: torch.Tensor, inv_freq: torch.Tensor) -> float | None:
@@ -351,8 +374,8 @@ def _fit(data: torch.Tensor, inv_freq: torch.Tensor) -> float | None:
     )
     for candidate in wide:
         for wave in (candidate.cos(), candidate.sin()):
-            scale = float((data * wave).sum() / (wave * wave).sum())
-            scale = 1.0 if abs(scale - 1.0) < 1e-6 else round(scale, 7)
+            scale = float((data * wave).double().sum() / (wave * wave).double().sum())
+            scale = 1.0 if abs(scale - 1.0) < 1e-6 else scale
             if scale > 0 and torch.allclose(data, scale * wave, rtol=0, atol=_TOLERANCE):
                 return scale
     return None

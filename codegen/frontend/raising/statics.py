@@ -15,7 +15,7 @@ from ir.graph import Graph, Module, Node, Value
 from ir.op import Env, Tensors, lookup
 
 #: Replaces the evaluation of a node; None keeps its own.
-Override = Callable[[Node, Tensors], Tensors | None]
+Override = Callable[[Node, list[torch.Tensor | None]], Tensors | None]
 
 
 class Statics:
@@ -111,7 +111,7 @@ class Statics:
             return positions.reshape([1] * (source.type.rank - 1) + [-1])
 
         for node in self.slice(value):
-            inputs = [read(v) for v in node.inputs]
+            inputs = [None if v is None else read(v) for v in node.operands]
             results = override(node, inputs) if override else None
             if results is None:
                 results = lookup(node.op).evaluate(node, inputs, context)

@@ -1,0 +1,209 @@
+"""From a model directory to an aten module: torch.export on fake tensors, then the importer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.export import Dim
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from transformers import PreTrainedModel
+
+from codegen.errors import BadInputError, CodegenError, Problem, UnsupportedError
+from codegen.frontend.attention import REGISTERED, tracing
+from codegen.frontend.fold import Folding, FoldingRefusedError, folded
+from codegen.frontend.hf import Source, accepted, build, first_line, load_config
+from codegen.frontend.importer import Traced, import_program
+from codegen.frontend.rope import rope_as_node
+from ir.graph import Attr, Module
+from ir.verify import verify
+
+#: Attention implementations in the order in which they are tried.
+_IMPLEMENTATIONS = (REGISTERED, "eager", "sdpa")
+#: Length of the fake prompt; any length that no size of a real model equals would do.
+_TRACED_TOKENS = 13
+
+
+def trace(source: Source, fold: bool = True) -> Module:
+    """Traces a model directory.
+
+    Args:
+        source: The directory.
+        fold: Trace each distinct layer once and make it a function; otherwise the whole model is
+            one graph.
+
+    Returns:
+        A verified module of ``aten.*`` and ``trace.*`` operations with entry ``main``. Inputs are
+        ``input_ids`` and, if the model takes them, ``position_ids``, both int64 ``[1, tokens]``;
+        the output is ``[1, tokens, vocab]``. ``meta`` says what the README of this package lists.
+
+    Raises:
+        BadInputError: The directory cannot be used.
+        UnsupportedError: The model cannot be traced; every reason that was found.
+    """
+    config = load_config(source)
+    failures: list[CodegenError] = []
+    for attention in _IMPLEMENTATIONS:
+        try:
+            model = build(source, config, attention)
+        except BadInputError as error:
+            failures.append(error)
+            continue
+        try:
+            module = _trace_folded(source, model, fold)
+        except UnsupportedError as error:
+            if attention != REGISTERED:
+                raise
+            failures.append(error)
+            continue
+        if attention == REGISTERED and _mask_is_lost(module):
+            continue
+        module.meta.update(_facts(source, model), attention=attention)
+        verify(module)
+        return module
+    raise failures[0]
+
+
+def _facts(source: Source, model: PreTrainedModel) -> dict[str, Attr]:
+    config = model.config
+    sizes = ("vocab_size", "hidden_size", "max_position_embeddings", "num_hidden_layers")
+    facts: dict[str, Attr] = {
+        "model_class": type(model).__name__,
+        "model_type": str(config.model_type),
+        "dtype": _dtype(source),
+    }
+    return facts | {
+        name: value for name in sizes if isinstance(value := getattr(config, name, None), int)
+    }
+
+
+def _dtype(source: Source) -> str:
+    """Element type of the weights: as stored, else as the configuration says, else float32."""
+    if source.weights and source.weights.tensors:
+        stored = Counter(entry.dtype for entry in source.weights.tensors.values())
+        return stored.most_common(1)[0][0]
+    named = source.config.get("dtype", source.config.get("torch_dtype"))
+    return named if named in ("float16", "bfloat16", "float32") else "float32"
+
+
+def _trace_folded(source: Source, model: PreTrainedModel, fold: bool) -> Module:
+    # Most models fold with the weights of repeated layers hidden. Where layers that look the same
+    # turn out to be called differently, their weights are needed; where even that does not help,
+    # every layer is traced in place.
+    attempts = ((True, True), (True, False), (False, False)) if fold else ((False, False),)
+    for folding, strip in attempts:
+        try:
+            return import_program(source, export(model, folding, strip))
+        except FoldingRefusedError:
+            continue
+    raise UnsupportedError([Problem("", "", "layers are used in a way that cannot be traced")])
+
+
+def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
+    """Runs torch.export on fake tensors.
+
+    Args:
+        model: From `codegen.frontend.hf.build`; parameters on the meta device.
+        fold: Put markers around layers and let one stand for those like it.
+        strip: Hide the weights of layers that look like an earlier one.
+
+    Raises:
+        FoldingRefusedError: Trace again with ``strip`` or ``fold`` false.
+        UnsupportedError: torch cannot trace the model, or its length cannot be dynamic.
+    """
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    names = ["input_ids", *accepted(model, "position_ids")]
+    with mode:
+        inputs = tuple(torch.zeros(1, _TRACED_TOKENS, dtype=torch.int64) for _ in names)
+    with contextlib.ExitStack() as stack:
+        state = stack.enter_context(tracing(model))
+        layers = stack.enter_context(folded(model, state, strip)) if fold else Folding()
+        stack.enter_context(rope_as_node(model, state))
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        stack.enter_context(_fake_parameters(model, mode))
+        stack.enter_context(torch.no_grad())
+        try:
+            program = torch.export.export(
+                _Logits(model, names),
+                inputs,
+                dynamic_shapes=[tuple({1: Dim.DYNAMIC} for _ in names)],
+                strict=False,
+            )
+        except (CodegenError, FoldingRefusedError):
+            raise
+        except Exception as error:  # torch and modelling code raise anything at all
+            if state.problems:
+                raise UnsupportedError(state.problems) from error
+            if any(isinstance(cause, FoldingRefusedError) for cause in _causes(error)):
+                raise FoldingRefusedError(str(error)) from error
+            if strip:
+                raise FoldingRefusedError(first_line(error)) from error
+            raise UnsupportedError(
+                [Problem("", "", f"torch.export failed: {first_line(error)}")]
+            ) from error
+    if any(node.target._schema.is_mutable for node in program.graph.nodes if _is_overload(node)):
+        program = program.run_decompositions({})
+    return Traced(program, model, layers, names, buffers)
+
+
+def _is_overload(node: torch.fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload)
+
+
+class _Logits(nn.Module):
+    """The model as a function of its inputs that returns logits only."""
+
+    def __init__(self, model: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        for other in inputs[1:]:
+            torch._check(inputs[0].shape[1] == other.shape[1])  # one length, one symbol
+        arguments = dict(zip(self.names, inputs, strict=True))
+        return self.model(**arguments, use_cache=False, return_dict=True).logits
+
+
+@contextlib.contextmanager
+def _fake_parameters(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
+    """Gives every parameter and buffer on the meta device a fake twin on the CPU."""
+    twins: dict[int, torch.Tensor] = {}
+    saved: list[tuple[dict[str, torch.Tensor | None], str, torch.Tensor]] = []
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for name, tensor in table.items():
+                if tensor is None or not tensor.is_meta:
+                    continue
+                if id(tensor) not in twins:
+                    twin = FakeTensor(mode, tensor.data, device=torch.device("cpu"))
+                    is_parameter = table is module._parameters
+                    twins[id(tensor)] = nn.Parameter(twin, False) if is_parameter else twin
+                saved.append((table, name, tensor))
+    for table, name, tensor in saved:
+        table[name] = twins[id(tensor)]
+    try:
+        yield
+    finally:
+        for table, name, tensor in saved:
+            table[name] = tensor
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _mask_is_lost(module: Module) -> bool:
+    """Whether the model asks for masks but does not hand them to our attention."""
+    attention = any(graph.find("trace.attention") for graph in module)
+    masks = [node for graph in module for node in graph.find("trace.mask")]
+    boolean = [m for m in masks if not m.attrs["additive"]]
+    passed = {"trace.attention", "func.call"}
+    return not attention or any(user.op not in passed for m in boolean for user in m.result.users)
