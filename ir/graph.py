@@ -138,8 +138,24 @@ class Node:
         if value is not None:
             value.uses.append((self, position))
 
+    def set_operands(self, values: Sequence[Value | None]) -> None:
+        """Replaces all operands, also by more or fewer."""
+        for position in range(len(self.operands)):
+            self.set_operand(position, None)
+        self.operands.clear()
+        for value in values:
+            self.add_operand(value)
+
     def __repr__(self) -> str:
         return f"{', '.join(map(repr, self.results))} = {self.op}({self.inputs})"
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors agree bit for bit: ``0.0`` and ``-0.0`` do not, a NaN and itself do."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    left, right = (t.contiguous().flatten().view(torch.uint8) for t in (a, b))
+    return torch.equal(left, right)
 
 
 @dataclass(eq=False)
@@ -193,7 +209,7 @@ class Graph:
         for known in self.parameters:
             if known.recipe == made:
                 return known
-        hint = name or made.hint.removesuffix(".weight").rpartition(".")[2] + "_weight"
+        hint = name or "_".join(made.hint.split(".")[-2:])
         value = Value(self.fresh(hint), type, recipe=made)
         self.parameters.append(value)
         return value
@@ -201,7 +217,7 @@ class Graph:
     def add_constant(self, data: torch.Tensor, type: TensorType, name: str = "const") -> Value:
         """Appends a constant; bit-identical data of the same type gives the same value."""
         for known in self.constants:
-            if known.type == type and known.data is not None and torch.equal(known.data, data):
+            if known.type == type and known.data is not None and _same_bits(known.data, data):
                 return known
         value = Value(self.fresh(name), type, data=data)
         self.constants.append(value)

@@ -51,7 +51,8 @@ def _bind_sizes(graph: Graph, inputs: Tensors) -> dict[str, int]:
     for value, tensor in zip(graph.inputs, inputs, strict=True):
         if tensor.dim() != value.type.rank:
             raise InterpretError(
-                f"@{graph.name}: input {value.name} is {value.type}, got shape {tuple(tensor.shape)}"
+                f"@{graph.name}: input {value.name} is {value.type}, "
+                f"got shape {tuple(tensor.shape)}"
             )
         for dim, size in zip(value.type.shape, tensor.shape, strict=True):
             if isinstance(dim, int):

@@ -22,6 +22,9 @@ from codegen.frontend.attention import Tracing
 from codegen.frontend.signature import Signature, index_attributes, signature
 
 
+Kind = tuple[torch.dtype, torch.Size]
+
+
 class FoldingRefusedError(Exception):
     """Layers of this model cannot stand for each other; internal, never reaches the user."""
 
@@ -34,8 +37,8 @@ class Layer:
         path: Its module path.
         inputs: Names of its tensor inputs, in order.
         key: Everything that another call must agree in.
-        sizes: Shapes of the tensors it returns.
-        dtypes: Their element types.
+        arguments: The tensors it was called with.
+        results: Element type and shape of the tensors it returns.
         returned: What it returns, with ``Tensor`` in the place of each tensor.
         spec: Structure of what it returns.
         repeatable: It may stand for others.
@@ -44,8 +47,8 @@ class Layer:
     path: str
     inputs: list[str]
     key: tuple[Any, ...]
-    sizes: list[torch.Size] = field(default_factory=list[torch.Size])
-    dtypes: list[torch.dtype] = field(default_factory=list[torch.dtype])
+    arguments: list[Tensor]
+    results: list[Kind] = field(default_factory=list[Kind])
     returned: list[Any] = field(default_factory=list[Any])
     spec: pytree.TreeSpec | None = None
     repeatable: bool = False
@@ -178,12 +181,17 @@ class _PatchedLayer:
     def _repeat(self, layer: Layer, leaves: list[Any]) -> Any:
         assert layer.spec is not None
         self.folding.repeats[self.path] = layer.path
-        tensors = [leaf for leaf in leaves if self._passed(leaf)]
+        passed = [leaf for leaf in leaves if self._passed(leaf)]
+        replaced = [i for i, leaf in enumerate(passed) if leaf is not layer.arguments[i]]
+        tensors = [passed[i] for i in replaced]
+        like = [_index_of_type(kind, tensors) for kind in layer.results]
+        others = [kind for kind, i in zip(layer.results, like, strict=True) if i < 0]
         made = library.layer_repeat(
             tensors,
-            [size for sizes in layer.sizes for size in sizes],
-            [len(sizes) for sizes in layer.sizes],
-            " ".join(str(dtype).removeprefix("torch.") for dtype in layer.dtypes),
+            replaced,
+            like,
+            [size for _, shape in others for size in shape],
+            " ".join(str(dtype).removeprefix("torch.") for dtype, _ in others),
             self.path,
             layer.path,
         )
@@ -194,7 +202,7 @@ class _PatchedLayer:
     ) -> Any:
         passed = [leaf for leaf in leaves if self._passed(leaf)]
         inputs = [name for name, leaf in zip(names, leaves, strict=True) if self._passed(leaf)]
-        layer = self.folding.traced[self.path] = Layer(self.path, inputs, key)
+        layer = self.folding.traced[self.path] = Layer(self.path, inputs, key, passed)
         entered = iter(library.layer_enter(passed, self.path))
         inside: list[Any] = []
         for leaf in leaves:
@@ -210,8 +218,7 @@ class _PatchedLayer:
         returned, layer.spec = pytree.tree_flatten(self.forward(*args, **kwargs))
         produced = [leaf for leaf in returned if isinstance(leaf, Tensor)]
         layer.returned = [Tensor if isinstance(leaf, Tensor) else leaf for leaf in returned]
-        layer.sizes = [tensor.shape for tensor in produced]
-        layer.dtypes = [tensor.dtype for tensor in produced]
+        layer.results = [(tensor.dtype, tensor.shape) for tensor in produced]
         plain = (type, bool, int, float, str, type(None))
         layer.repeatable = not self.index_read and all(
             isinstance(leaf, plain) for leaf in layer.returned
@@ -223,6 +230,13 @@ class _PatchedLayer:
         rest = iter(made)
         filled = [next(rest) if leaf is Tensor else leaf for leaf in leaves]
         return pytree.tree_unflatten(filled, spec)
+
+
+def _index_of_type(kind: Kind, tensors: list[Tensor]) -> int:
+    dtype, shape = kind
+    wanted = (dtype, *map(str, shape))
+    kinds = [(tensor.dtype, *map(str, tensor.shape)) for tensor in tensors]
+    return kinds.index(wanted) if wanted in kinds else -len(shape) - 1
 
 
 def _name(path: tuple[Any, ...], layer: nn.Module) -> str:
@@ -242,13 +256,13 @@ def _parameters_of_modules(root: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def _strip(layer: nn.Module) -> Callable[[], None]:
-    saved = [(module, module._parameters, module._buffers) for module in layer.modules()]
-    for module in layer.modules():
-        module._parameters, module._buffers = {}, {}
+    """Hides everything in the layer; whoever looks for it gets an ``AttributeError``."""
+    names = ("_parameters", "_buffers", "_modules")
+    saved = {name: layer.__dict__[name] for name in names}
+    layer.__dict__.update({name: {} for name in names})
 
     def restore() -> None:
-        for module, parameters, buffers in saved:
-            module._parameters, module._buffers = parameters, buffers
+        layer.__dict__.update(saved)
 
     return restore
 

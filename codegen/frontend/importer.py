@@ -57,7 +57,6 @@ class _Scope:
         self.graph = graph
         self.path = path
         self.env: dict[fx.Node, Bound] = {}
-        self.arguments: list[Value] = []
 
 
 class _BrokenError(Exception):
@@ -81,6 +80,7 @@ class _Importer:
         self.names = WeightNames(traced.model, source.weights)
         self.module = Module()
         self.callees: dict[str, Graph] = {}
+        self.arguments: dict[str, list[Value]] = {}
         self.problems: list[Problem] = []
         program = traced.program
         nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
@@ -306,7 +306,7 @@ class _Importer:
             graph.add_input(name, operand.type)
             for name, operand in zip(layer.inputs, operands, strict=True)
         ]
-        inner.arguments = operands
+        self.arguments[marked] = operands
         self.scopes.append(inner)
         return inner.env[node]
 
@@ -317,11 +317,13 @@ class _Importer:
         self.graph.outputs = [self._value(tensor) for tensor in tensors]
         inner = self.scopes.pop()
         self.module.add(inner.graph)
-        return self._call_layer(inner.graph, marked, inner.arguments, node)
+        return self._call_layer(inner.graph, marked, self.arguments[marked], node)
 
     def _layer_repeat(self, node: fx.Node) -> Bound:
-        tensors, _, _, _, path, representative = noise.full_args(node)
-        operands = [self._value(tensor) for tensor in tensors]
+        tensors, replaced, _, _, _, path, representative = noise.full_args(node)
+        operands = list(self.arguments[representative])
+        for position, tensor in zip(replaced, tensors, strict=True):
+            operands[position] = self._value(tensor)
         if self.names.relative(path) != self.names.relative(representative):
             raise FoldingRefusedError(f"the weights of {path} are named unlike its equals'")
         return self._call_layer(self.callees[representative], path, operands, node)

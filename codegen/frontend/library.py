@@ -122,42 +122,48 @@ def _(tensors: list[Tensor], path: str) -> list[Tensor]:
 @torch.library.custom_op(f"{NAMESPACE}::layer_repeat", mutates_args=())
 def layer_repeat(
     tensors: list[Tensor],
+    replaced: list[int],
+    like: list[int],
     sizes: list[int],
-    ranks: list[int],
     dtypes: str,
     path: str,
     representative: str,
 ) -> list[Tensor]:
     """Stands for the layer ``path``, which computes what ``representative`` does.
 
-    It is never executed: the importer turns it into a call.
+    It is never executed: the importer turns it into a call. The arguments are short because they
+    are what a repeated layer costs.
 
     Args:
-        tensors: What the layer is called with.
-        sizes: The shapes of all results, one after the other.
-        ranks: How many of ``sizes`` belong to each result.
-        dtypes: Element types of the results, separated by blanks.
+        tensors: Arguments of the layer that differ from those of the representative.
+        replaced: Which of the representative's arguments they take the place of.
+        like: For every result, which of ``tensors`` has its type; ``-rank - 1`` if none has.
+        sizes: The shapes of those results, one after the other.
+        dtypes: The element types of those results, separated by blanks.
         path: Path of this layer.
         representative: Path of the layer that was traced.
     """
-    return _empty(sizes, ranks, dtypes)
+    return _empty(tensors, like, sizes, dtypes)
 
 
 @layer_repeat.register_fake
 def _(
     tensors: list[Tensor],
+    replaced: list[int],
+    like: list[int],
     sizes: list[int],
-    ranks: list[int],
     dtypes: str,
     path: str,
     representative: str,
 ) -> list[Tensor]:
-    return _empty(sizes, ranks, dtypes)
+    return _empty(tensors, like, sizes, dtypes)
 
 
-def _empty(sizes: list[int], ranks: list[int], dtypes: str) -> list[Tensor]:
-    rest = iter(sizes)
+def _empty(tensors: list[Tensor], like: list[int], sizes: list[int], dtypes: str) -> list[Tensor]:
+    rest, kinds = iter(sizes), iter(dtypes.split())
     return [
-        torch.empty([next(rest) for _ in range(rank)], dtype=getattr(torch, dtype))
-        for rank, dtype in zip(ranks, dtypes.split(), strict=True)
+        torch.empty_like(tensors[i], memory_format=torch.contiguous_format)
+        if i >= 0
+        else torch.empty([next(rest) for _ in range(-i - 1)], dtype=getattr(torch, next(kinds)))
+        for i in like
     ]

@@ -28,10 +28,10 @@ def attend(
     slopes: torch.Tensor | None,
     causal: bool,
 ) -> torch.Tensor:
-    """One sequence: ``[queries, heads, D]`` over ``[keys, kv_heads, D]``, queries are the last keys.
+    """One sequence: ``[queries, heads, D]`` over ``[keys, kv_heads, D]``.
 
-    Softmax in float32; ALiBi adds ``slope * (key position - query position)``
-    (Press et al. 2021, arXiv:2108.12409).
+    The queries are the last of the keys. Softmax in float32; ALiBi adds
+    ``slope * (key position - query position)`` (Press et al. 2021, arXiv:2108.12409).
     """
     heads, kv_heads = q.shape[1], k.shape[1]
     k = k.repeat_interleave(heads // kv_heads, dim=1)

@@ -59,7 +59,6 @@ def raise_module(traced: Module) -> Raised:
         UnsupportedError: With everything that could not be raised, module path and source line.
     """
     module, reasons = traced.copy(), Reasons()
-    drop_unread_results(module)
     statics = Statics(module)
     for graph in module:
         fold_eager_attention(graph, statics, reasons)
@@ -74,26 +73,6 @@ def raise_module(traced: Module) -> Raised:
         raised.functions[name] = layer.flat.graph
     verify(raised)
     return Raised(raised, reasons.misses)
-
-
-def drop_unread_results(module: Module) -> None:
-    """Removes layer results that no call reads, such as the attention weights."""
-    calls = [call for graph in module for call in graph.find("func.call")]
-    for graph in module:
-        of_graph = [call for call in calls if module.callee(call) is graph]
-        if not of_graph:
-            continue
-        owner = {call: caller for caller in module for call in caller.find("func.call")}
-        for index in reversed(range(len(graph.outputs))):
-            results = [call.results[index] for call in of_graph]
-            if any(v.uses or v in owner[v.producer].outputs for v in results if v.producer):
-                continue
-            del graph.outputs[index]
-            for call in of_graph:
-                del call.results[index]
-                for position, value in enumerate(call.results):
-                    value.index = position
-        graph.remove_dead()
 
 
 def _raise_graph(graph: Graph, statics: Statics, reasons: Reasons, limit: int) -> _Layer:
