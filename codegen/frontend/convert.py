@@ -11,8 +11,9 @@ import torch
 from torch import fx
 
 from codegen.errors import Problem, UnsupportedError
+from codegen.frontend.lengths import PROBES, at
 from ir.aten import SIZE, TENSOR
-from ir.graph import Attr, Location, Value
+from ir.graph import Attr, Location
 from ir.types import Dim, DType, Sym, TensorType, add_dims, scale_dim
 
 #: What the dynamic number of tokens is called in the graph.
@@ -38,45 +39,36 @@ def location(node: fx.Node) -> Location:
 
 
 class Converter:
-    """Translates with the knowledge of which torch symbol is the number of tokens."""
+    """Translates sizes and arguments of one trace.
 
-    def __init__(self, tokens: sympy.Symbol) -> None:
-        self.tokens = tokens
+    Attributes:
+        max_tokens: Longest sequence that the trace covers, None without limit.
+    """
+
+    def __init__(self, max_tokens: int | None) -> None:
+        self.max_tokens = max_tokens
 
     def dim(self, size: Any, node: fx.Node) -> Dim:
         """A size of a traced tensor.
 
         Raises:
-            UnsupportedError: It is not a linear expression of the number of tokens.
+            UnsupportedError: It is not a linear expression of the number of tokens, or depends on
+                data.
         """
         if isinstance(size, int):
             return size
-        made = self._linear(sympy.sympify(size.node.expr))
-        if made is None:
-            raise _unsupported(node, f"the size {size} is not linear in the number of tokens")
-        return made
-
-    def _linear(self, expression: Any) -> Dim | None:
-        if expression.is_Integer:
-            return int(expression)
-        if expression == self.tokens:
+        expression = sympy.sympify(size.node.expr)
+        if expression.is_Symbol and not _depends_on_data(expression):
             return Sym.of(TOKENS)
-        parts = [self._linear(part) for part in expression.args]
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
-            return None
-        if expression.is_Add:
-            total: Dim = 0
-            for part in known:
-                total = add_dims(total, part)
-            return total
-        numbers = [part for part in known if isinstance(part, int)]
-        if expression.is_Mul and len(numbers) == len(known) - 1:
-            (size,) = (part for part in known if not isinstance(part, int))
-            for number in numbers:
-                size = scale_dim(size, number)
-            return size
-        return None
+        if any(_depends_on_data(symbol) for symbol in expression.free_symbols):
+            raise _unsupported(node, "the size of this tensor depends on the values of another")
+        lengths = [n for n in PROBES if self.max_tokens is None or n <= self.max_tokens]
+        values = [int(at(expression, n)) for n in lengths]
+        slope = values[1] - values[0]
+        const = values[0] - slope * lengths[0]
+        if any(value != slope * n + const for n, value in zip(lengths, values, strict=True)):
+            raise _unsupported(node, f"the size {size} is not linear in the number of tokens")
+        return add_dims(scale_dim(Sym.of(TOKENS), slope), const)
 
     def type(self, value: torch.Tensor, node: fx.Node) -> TensorType:
         """The type of a traced tensor.
@@ -118,11 +110,11 @@ class Converter:
         raise _unsupported(node, f"{node.target} has an argument {value!r} that cannot be kept")
 
 
+def _depends_on_data(symbol: sympy.Symbol) -> bool:
+    return not symbol.name.startswith("s")  # sizes of inputs; torch calls the others u0, u1, ...
+
+
 def _unsupported(node: fx.Node, reason: str) -> UnsupportedError:
     where = location(node)
     return UnsupportedError([Problem(where.module, where.source, reason)])
 
-
-def data_type(value: Value) -> torch.dtype:
-    """The torch element type of a graph value."""
-    return value.type.dtype.torch

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from codegen.errors import Problem, UnsupportedError
 from codegen.frontend import noise
 from codegen.frontend.cleanup import tidy
-from codegen.frontend.convert import PREFIX, TOKENS, Converter, location
+from codegen.frontend.convert import PREFIX, Converter, location
 from codegen.frontend.fold import Folding, FoldingRefusedError
 from codegen.frontend.hf import Source
 from codegen.frontend.library import NAMESPACE
@@ -41,6 +41,7 @@ class Traced:
         folding: The layers that were traced once.
         inputs: Names of the inputs.
         buffers: Every buffer that existed during the trace, by name.
+        max_tokens: Longest sequence that the trace covers, None without limit.
     """
 
     program: ExportedProgram
@@ -48,6 +49,7 @@ class Traced:
     folding: Folding
     inputs: list[str]
     buffers: dict[str, torch.Tensor]
+    max_tokens: int | None
 
 
 class _Scope:
@@ -87,7 +89,7 @@ class _Importer:
         specs = program.graph_signature.input_specs
         self.specs: dict[fx.Node, InputSpec] = dict(zip(nodes, specs, strict=True))
         users = [n for n, spec in self.specs.items() if spec.kind == InputKind.USER_INPUT]
-        self.convert = Converter(users[0].meta["val"].shape[1].node.expr)
+        self.convert = Converter(traced.max_tokens)
         self.scopes = [_Scope(Graph("main"))]
         for name, node in zip(traced.inputs, users, strict=True):
             value = self.graph.add_input(name, self.convert.type(node.meta["val"], node))
@@ -111,6 +113,9 @@ class _Importer:
         tidy(self.module)
         self._check_weight_owners()
         self.module.meta["tied"] = self.names.tied
+        self.module.meta["position_input"] = len(self.graph.inputs) > 1
+        if self.traced.max_tokens is not None:
+            self.module.meta["max_tokens"] = self.traced.max_tokens
         return self.module
 
     def _walk(self, graph: fx.Graph, owner: nn.Module) -> list[Bound]:
@@ -207,6 +212,8 @@ class _Importer:
         if source is not None:
             return self._values(source)
         target: Any = node.target
+        if target.namespace != "aten":
+            raise self._unsupported(node, f"{target} is no basic tensor operation")
         operands: list[fx.Node] = []
         name, call_args, call_kwargs = noise.plain_call(node)
         if target._schema.is_mutable:

@@ -18,6 +18,7 @@ from codegen.frontend.attention import REGISTERED, tracing
 from codegen.frontend.fold import Folding, FoldingRefusedError, folded
 from codegen.frontend.hf import Source, accepted, build, first_line, load_config
 from codegen.frontend.importer import Traced, import_program
+from codegen.frontend.lengths import longest
 from codegen.frontend.rope import rope_as_node
 from ir.graph import Attr, Module
 from ir.verify import verify
@@ -147,7 +148,11 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
             ) from error
     if any(node.target._schema.is_mutable for node in program.graph.nodes if _is_overload(node)):
         program = program.run_decompositions({})
-    return Traced(program, model, layers, names, buffers)
+    changed = sorted(set(program.graph_signature.buffers_to_mutate.values()))
+    if changed:
+        reason = "forward changes this buffer, so a second run would differ from the first"
+        raise UnsupportedError([Problem(name, "", reason) for name in changed])
+    return Traced(program, model, layers, names, buffers, longest(program))
 
 
 def _is_overload(node: torch.fx.Node) -> bool:
