@@ -242,9 +242,7 @@ def _captured(function: Callable[..., Any]) -> dict[str, Any]:
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
     if code is None or not cells:
         return {}
-    return {
-        name: cell.cell_contents for name, cell in zip(code.co_freevars, cells, strict=True)
-    }
+    return {name: cell.cell_contents for name, cell in zip(code.co_freevars, cells, strict=True)}
 
 
 def _inner_code(function: Callable[..., Any]) -> Any:

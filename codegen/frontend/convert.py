@@ -47,6 +47,7 @@ class Converter:
 
     def __init__(self, max_tokens: int | None) -> None:
         self.max_tokens = max_tokens
+        self._dims: dict[Any, Dim | None] = {}
 
     def dim(self, size: Any, node: fx.Node) -> Dim:
         """A size of a traced tensor.
@@ -58,16 +59,25 @@ class Converter:
         if isinstance(size, int):
             return size
         expression = sympy.sympify(size.node.expr)
-        if expression.is_Symbol and not _depends_on_data(expression):
-            return Sym.of(TOKENS)
         if any(_depends_on_data(symbol) for symbol in expression.free_symbols):
             raise _unsupported(node, "the size of this tensor depends on the values of another")
+        if expression not in self._dims:
+            self._dims[expression] = self._linear(expression)
+        made = self._dims[expression]
+        if made is None:
+            raise _unsupported(node, f"the size {size} is not linear in the number of tokens")
+        return made
+
+    def _linear(self, expression: Any) -> Dim | None:
+        """The linear expression with the same values at all lengths that the trace covers."""
+        if expression.is_Symbol:
+            return Sym.of(TOKENS)
         lengths = [n for n in PROBES if self.max_tokens is None or n <= self.max_tokens]
         values = [int(at(expression, n)) for n in lengths]
         slope = values[1] - values[0]
         const = values[0] - slope * lengths[0]
         if any(value != slope * n + const for n, value in zip(lengths, values, strict=True)):
-            raise _unsupported(node, f"the size {size} is not linear in the number of tokens")
+            return None
         return add_dims(scale_dim(Sym.of(TOKENS), slope), const)
 
     def type(self, value: torch.Tensor, node: fx.Node) -> TensorType:
@@ -117,4 +127,3 @@ def _depends_on_data(symbol: sympy.Symbol) -> bool:
 def _unsupported(node: fx.Node, reason: str) -> UnsupportedError:
     where = location(node)
     return UnsupportedError([Problem(where.module, where.source, reason)])
-

@@ -21,7 +21,6 @@ from codegen.frontend import library
 from codegen.frontend.attention import Tracing
 from codegen.frontend.signature import Signature, index_attributes, signature
 
-
 Kind = tuple[torch.dtype, torch.Size]
 
 
@@ -74,9 +73,10 @@ def layer_stacks(model: nn.Module) -> dict[str, nn.ModuleList]:
     found: dict[str, nn.ModuleList] = {}
     for path, module in model.named_modules():
         inside = any(path.startswith(f"{outer}.") for outer in found)
-        if isinstance(module, nn.ModuleList) and len(module) > 0 and not inside:
-            if all(any(True for _ in member.children()) for member in module):
-                found[path] = module
+        if not isinstance(module, nn.ModuleList) or len(module) == 0 or inside:
+            continue
+        if all(any(True for _ in member.children()) for member in module):
+            found[path] = module
     return found
 
 
@@ -106,7 +106,12 @@ def folded(model: nn.Module, state: Tracing, strip: bool) -> Iterator[Folding]:
                 if not seen:
                     kinds.append(kind)
                 patched = _PatchedLayer(
-                    f"{stack_path}.{index}", layer, kinds.index(kind), folding, state, seen and strip
+                    f"{stack_path}.{index}",
+                    layer,
+                    kinds.index(kind),
+                    folding,
+                    state,
+                    seen and strip,
                 )
                 undo.append(patched.install())
                 undo.append(_strip(layer) if seen and strip else _watch(layer, ignored, patched))
@@ -241,17 +246,17 @@ def _index_of_type(kind: Kind, tensors: list[Tensor]) -> int:
 
 def _name(path: tuple[Any, ...], layer: nn.Module) -> str:
     """A name for one argument: ``position_embeddings_0`` for the first of that pair."""
-    kind, first, *rest = (getattr(key, "key", getattr(key, "idx", "")) for key in path)
-    if kind == 0:
+    keys: list[Any] = [getattr(key, "key", getattr(key, "idx", "")) for key in path]
+    if keys[0] == 0:  # a positional argument
         code = getattr(type(layer).forward, "__wrapped__", type(layer).forward).__code__
         names = code.co_varnames[1 : code.co_argcount]
-        first = names[first] if first < len(names) else f"argument_{first}"
-    return "_".join(map(str, (first, *rest)))
+        keys[1] = names[keys[1]] if keys[1] < len(names) else f"argument_{keys[1]}"
+    return "_".join(map(str, keys[1:]))
 
 
 def _parameters_of_modules(root: nn.Module) -> Iterator[nn.Parameter]:
     """Every parameter as often as modules of the tree name it."""
-    for module in root.modules():
+    for _, module in root.named_modules(remove_duplicate=False):
         yield from (p for p in module._parameters.values() if p is not None)
 
 

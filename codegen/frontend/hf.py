@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import inspect
 import json
@@ -84,20 +85,18 @@ def load_config(source: Source) -> PreTrainedConfig:
     """
     with _offline(), _shielded(f"{source.path / 'config.json'}"):
         from transformers import AutoConfig
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
         kind = source.config.get("model_type")
         if not isinstance(kind, str):
             raise BadInputError(f"{source.path / 'config.json'}: model_type is missing")
-        if kind not in CONFIG_MAPPING_NAMES and not source.trust_remote_code:
+        if kind not in CONFIG_MAPPING and not source.trust_remote_code:
             remedy = (
                 "it has code of its own: pass --trust-remote-code to run it"
                 if "auto_map" in source.config
                 else "check model_type"
             )
-            raise BadInputError(
-                f"{source.path}: transformers has no model type {kind!r}; {remedy}"
-            )
+            raise BadInputError(f"{source.path}: transformers has no model type {kind!r}; {remedy}")
         config = AutoConfig.from_pretrained(
             source.path, local_files_only=True, trust_remote_code=source.trust_remote_code
         )
@@ -149,7 +148,7 @@ def build(source: Source, config: PreTrainedConfig, attention: str) -> PreTraine
 
         make = _model_class(source, config)
         with no_init_weights():
-            model = make(config, attn_implementation=attention, dtype=torch.float32)
+            model = make(copy.deepcopy(config), attn_implementation=attention, dtype=torch.float32)
         model.tie_weights()
     model.requires_grad_(False).eval()
     unknown = [
@@ -160,9 +159,20 @@ def build(source: Source, config: PreTrainedConfig, attention: str) -> PreTraine
     ]
     if unknown:
         raise UnsupportedError(
-            [Problem(name, "", "this buffer has no value before weights are set") for name in unknown]
+            [Problem(name, "", "the value of this buffer is not known") for name in unknown]
         )
     return model
+
+
+def build_real(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
+    """Builds the model with initialised weights, float32, eager attention.
+
+    Raises:
+        BadInputError: The class is unknown or does not accept the configuration.
+    """
+    with _offline(), _shielded(str(source.path)):
+        make = _model_class(source, config)
+        return make(copy.deepcopy(config), attn_implementation="eager", dtype=torch.float32).eval()
 
 
 def accepted(model: nn.Module, *names: str) -> list[str]:
@@ -175,13 +185,18 @@ def _model_class(source: Source, config: PreTrainedConfig) -> Callable[..., PreT
     from transformers import AutoModelForCausalLM, PreTrainedModel
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    named = getattr(transformers, source.architecture, None) if source.architecture else None
-    is_model = isinstance(named, type) and issubclass(named, PreTrainedModel)
-    if is_model and named.config_class is type(config) and named.can_generate():
+    named: Any = getattr(transformers, source.architecture or "_", None)
+    if (
+        isinstance(named, type)
+        and issubclass(named, PreTrainedModel)
+        and named.config_class is type(config)
+        and named.can_generate()
+    ):
         return named._from_config
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForCausalLM.from_config
     if source.trust_remote_code and "auto_map" in source.config:
+
         def remote(config: PreTrainedConfig, **options: Any) -> PreTrainedModel:
             return AutoModelForCausalLM.from_config(config, trust_remote_code=True, **options)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec
 from transformers import PreTrainedModel
@@ -23,7 +24,7 @@ from codegen.frontend.library import NAMESPACE
 from codegen.frontend.ops import Attention, Mask, RopeFrequencies
 from codegen.frontend.weights import WeightNames
 from ir.func import Call
-from ir.graph import Attr, Graph, Location, Module, Value
+from ir.graph import Graph, Location, Module, Value
 from ir.op import lookup
 from ir.types import TensorType
 
@@ -136,14 +137,14 @@ class _Importer:
     def _call(self, node: fx.Node, owner: nn.Module) -> Bound:
         if node.target is operator.getitem:
             whole, index = node.args
-            values = self._values(whole)
-            return [values[index]] if isinstance(index, int) else values[index]
+            if not isinstance(index, int):
+                raise self._unsupported(node, "a slice of several tensors at once")
+            return [self._values(whole)[index]]
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             return self._inline(node, owner)
         if isinstance(node.target, torch._ops.OpOverload):
             custom = node.target.namespace == NAMESPACE
-            made = _CUSTOM[node.target._opname](self, node) if custom else self._aten(node)
-            return made
+            return _CUSTOM[node.target._opname](self, node) if custom else self._aten(node)
         raise self._unsupported(node, f"{node.target} is not an operation")
 
     # -- values ---------------------------------------------------------------------------------
@@ -175,11 +176,10 @@ class _Importer:
             spec.kind == InputKind.BUFFER and spec.persistent and self.names.has(target)
         ):
             return self._parameter(target, kind)
-        if spec.kind == InputKind.BUFFER:
-            data = self.traced.buffers.get(target)
-        else:
-            data = self.traced.program.constants.get(str(spec.target))
-        if data is None or data.is_meta or isinstance(data, torch._subclasses.FakeTensor):
+        constants: dict[str, Any] = self.traced.program.constants
+        is_buffer = spec.kind == InputKind.BUFFER
+        data = self.traced.buffers.get(target) if is_buffer else constants.get(str(spec.target))
+        if not isinstance(data, torch.Tensor) or data.is_meta or isinstance(data, FakeTensor):
             raise UnsupportedError([Problem("", "", f"the constant {target} has no value")])
         name = target.rpartition(".")[2]
         return self.graph.add_constant(data.detach().clone(), kind, name)
@@ -196,9 +196,7 @@ class _Importer:
     def _check_weight_owners(self) -> None:
         """Weights of a folded layer must not be used outside it."""
         folding = self.traced.folding
-        scopes = tuple(
-            f"{self.names.scope(path)}." for path in (*folding.traced, *folding.repeats)
-        )
+        scopes = tuple(f"{self.names.scope(path)}." for path in (*folding.traced, *folding.repeats))
         for value in self.graph.parameters:
             assert value.recipe is not None
             for weight in value.recipe.sources():
@@ -219,17 +217,19 @@ class _Importer:
         if target._schema.is_mutable:
             raise self._unsupported(node, f"{target} changes a tensor in place")
         args = tuple(self.convert.argument(a, operands, node) for a in call_args)
-        kwargs: list[Attr] = []
-        for key, value in call_kwargs.items():
-            kwargs.append((key, self.convert.argument(value, operands, node)))
-        attrs: dict[str, Attr] = {"args": args, "kwargs": tuple(kwargs)}
+        kwargs = tuple(
+            (key, self.convert.argument(value, operands, node))
+            for key, value in call_kwargs.items()
+        )
+        types = self._types(node)
         made = lookup(name).build(
             self.graph,
             *(self._value(operand) for operand in operands),
             loc=location(node),
-            types=self._types(node),
-            named=[node.name] * len(self._types(node)),
-            **attrs,
+            types=types,
+            named=[node.name] * len(types),
+            args=args,
+            kwargs=kwargs,
         )
         return made.results
 
@@ -247,7 +247,8 @@ class _Importer:
             and a.op == "get_attr"
             and isinstance(getattr(owner, str(a.target), None), fx.GraphModule)
         ]
-        if node.target.__name__ not in noise.TRANSPARENT_REGIONS or len(submodules) != 1:
+        region = getattr(node.target, "__name__", "")
+        if region not in noise.TRANSPARENT_REGIONS or len(submodules) != 1:
             raise self._unsupported(node, f"the control flow of {node.target} cannot be compiled")
         inner = getattr(owner, str(submodules[0].target))
         arguments = node.args[node.args.index(submodules[0]) + 1 :]

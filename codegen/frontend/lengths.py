@@ -55,4 +55,4 @@ def _holds(condition: Any, tokens: int) -> bool:
 def at(expression: Any, tokens: int) -> Any:
     """An expression over sizes of inputs, all of which are the number of tokens, for one number."""
     made = sympy.sympify(expression)
-    return made.subs({symbol: tokens for symbol in made.free_symbols})
+    return made.subs(dict.fromkeys(made.free_symbols, tokens))

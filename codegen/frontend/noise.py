@@ -16,7 +16,9 @@ _CHECKS = frozenset({
     "_assert_async", "_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range",
     "sym_constrain_range_for_size",
 })  # fmt: skip
-_SAME_VALUES = frozenset({"alias", "clone", "contiguous", "detach", "lift_fresh", "lift_fresh_copy"})
+_SAME_VALUES = frozenset({
+    "alias", "clone", "contiguous", "detach", "lift_fresh", "lift_fresh_copy",
+})  # fmt: skip
 _CONVERSIONS = frozenset({"to", "_to_copy", "type_as"})
 _RESHAPES = frozenset({"_unsafe_view", "expand", "expand_as", "reshape", "view", "view_as"})
 

@@ -15,7 +15,7 @@ from codegen.frontend import library
 from codegen.frontend.attention import Tracing
 from codegen.frontend.ops import rope_frequencies
 
-_WRAPPER = dynamic_rope_update(lambda self, x, position_ids: None).__code__
+_WRAPPER = getattr(dynamic_rope_update(lambda self, x, position_ids: None), "__code__", None)
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import Dim
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from codegen.errors import BadInputError, CodegenError, Problem, UnsupportedError
 from codegen.frontend.attention import REGISTERED, tracing
 from codegen.frontend.fold import Folding, FoldingRefusedError, folded
-from codegen.frontend.hf import Source, accepted, build, first_line, load_config
+from codegen.frontend.hf import Source, accepted, build, build_real, first_line, load_config
 from codegen.frontend.importer import Traced, import_program
 from codegen.frontend.lengths import longest
 from codegen.frontend.rope import rope_as_node
+from codegen.frontend.self_check import compare, shrunk
 from ir.graph import Attr, Module
 from ir.verify import verify
 
@@ -27,6 +31,8 @@ from ir.verify import verify
 _IMPLEMENTATIONS = (REGISTERED, "eager", "sdpa")
 #: Length of the fake prompt; any length that no size of a real model equals would do.
 _TRACED_TOKENS = 13
+#: Remote code with more parameters is checked in a version with two layers.
+_CHECKED_PARAMETERS = 300_000_000
 
 
 def trace(source: Source, fold: bool = True) -> Module:
@@ -40,13 +46,30 @@ def trace(source: Source, fold: bool = True) -> Module:
     Returns:
         A verified module of ``aten.*`` and ``trace.*`` operations with entry ``main``. Inputs are
         ``input_ids`` and, if the model takes them, ``position_ids``, both int64 ``[1, tokens]``;
-        the output is ``[1, tokens, vocab]``. ``meta`` says what the README of this package lists.
+        the output is ``[1, tokens, vocab]``. What ``meta`` holds is in `codegen.frontend`.
 
     Raises:
         BadInputError: The directory cannot be used.
-        UnsupportedError: The model cannot be traced; every reason that was found.
+        UnsupportedError: The model cannot be traced, every reason that was found; or it has code
+            of its own and its trace computes something else.
     """
     config = load_config(source)
+    module, is_remote = _trace(source, config, fold)
+    if is_remote:
+        _check_remote(source, config, module, fold)
+    return module
+
+
+def _check_remote(source: Source, config: PreTrainedConfig, module: Module, fold: bool) -> None:
+    """Code that nobody has tried is run beside its trace, smaller where it is too large."""
+    sizes = (math.prod(p.shape) for p in build(source, config, "eager").parameters())
+    if sum(sizes) > _CHECKED_PARAMETERS:
+        source, config = replace(source, weights=None), shrunk(config)
+        module, _ = _trace(source, config, fold)
+    compare(build_real(source, config), module, source)
+
+
+def _trace(source: Source, config: PreTrainedConfig, fold: bool) -> tuple[Module, bool]:
     failures: list[CodegenError] = []
     for attention in _IMPLEMENTATIONS:
         try:
@@ -55,7 +78,7 @@ def trace(source: Source, fold: bool = True) -> Module:
             failures.append(error)
             continue
         try:
-            module = _trace_folded(source, model, fold)
+            module = trace_model(source, model, fold)
         except UnsupportedError as error:
             if attention != REGISTERED:
                 raise
@@ -65,7 +88,7 @@ def trace(source: Source, fold: bool = True) -> Module:
             continue
         module.meta.update(_facts(source, model), attention=attention)
         verify(module)
-        return module
+        return module, type(model).__module__.startswith("transformers_modules")
     raise failures[0]
 
 
@@ -91,7 +114,13 @@ def _dtype(source: Source) -> str:
     return named if named in ("float16", "bfloat16", "float32") else "float32"
 
 
-def _trace_folded(source: Source, model: PreTrainedModel, fold: bool) -> Module:
+def trace_model(source: Source, model: PreTrainedModel, fold: bool = True) -> Module:
+    """Traces a model that is built already, as it is; see `trace`.
+
+    Raises:
+        BadInputError: As `trace`.
+        UnsupportedError: As `trace`.
+    """
     # Most models fold with the weights of repeated layers hidden. Where layers that look the same
     # turn out to be called differently, their weights are needed; where even that does not help,
     # every layer is traced in place.
@@ -146,7 +175,7 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
             raise UnsupportedError(
                 [Problem("", "", f"torch.export failed: {first_line(error)}")]
             ) from error
-    if any(node.target._schema.is_mutable for node in program.graph.nodes if _is_overload(node)):
+    if any(_is_mutable(node.target) for node in program.graph.nodes):
         program = program.run_decompositions({})
     changed = sorted(set(program.graph_signature.buffers_to_mutate.values()))
     if changed:
@@ -155,8 +184,8 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
     return Traced(program, model, layers, names, buffers, longest(program))
 
 
-def _is_overload(node: torch.fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload)
+def _is_mutable(target: object) -> bool:
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
 
 
 class _Logits(nn.Module):
@@ -178,9 +207,10 @@ class _Logits(nn.Module):
 def _fake_parameters(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
     """Gives every parameter and buffer on the meta device a fake twin on the CPU."""
     twins: dict[int, torch.Tensor] = {}
-    saved: list[tuple[dict[str, torch.Tensor | None], str, torch.Tensor]] = []
+    saved: list[tuple[MutableMapping[str, Any], str, torch.Tensor]] = []
     for module in model.modules():
-        for table in (module._parameters, module._buffers):
+        tables: tuple[MutableMapping[str, Any], ...] = (module._parameters, module._buffers)
+        for table in tables:
             for name, tensor in table.items():
                 if tensor is None or not tensor.is_meta:
                     continue

@@ -31,8 +31,7 @@ class WeightNames:
     def __init__(self, model: PreTrainedModel, weights: Checkpoint | None) -> None:
         self.weights = weights
         self.shapes = {
-            name: tuple(tensor.shape)
-            for name, tensor in model.state_dict(keep_vars=True).items()
+            name: tuple(tensor.shape) for name, tensor in model.state_dict(keep_vars=True).items()
         }
         self.merged: set[str] = set()
         self.stored = self._reverted(model) if weights is None else self._matched(model, weights)
@@ -80,7 +79,8 @@ class WeightNames:
 
     def scope(self, path: str) -> str:
         """The module path under which the checkpoint names the weights of a module."""
-        names = [self.stored[n] for n in self.shapes if n.startswith(f"{path}.") and n in self.stored]
+        inside = (name for name in self.shapes if name.startswith(f"{path}."))
+        names = [self.stored[name] for name in inside if name in self.stored]
         if all(name.startswith(f"{path}.") for name in names):
             return path
         return _common_prefix(names)
@@ -94,9 +94,7 @@ class WeightNames:
         """
         scope = self.scope(path)
         inside = (n for n in self.shapes if n.startswith(f"{path}.") and self._wanted(n))
-        return {
-            n.removeprefix(f"{path}."): self.name(n).removeprefix(f"{scope}.") for n in inside
-        }
+        return {n.removeprefix(f"{path}."): self.name(n).removeprefix(f"{scope}.") for n in inside}
 
     def _wanted(self, name: str) -> bool:
         # A buffer that the checkpoint lacks keeps the value it was built with.

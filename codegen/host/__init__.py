@@ -1,0 +1,1 @@
+"""Host runtimes: emitted code executed on the CPU."""

@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "never written": (lambda: built(["x"], (elewise("NEG"), ["x"], ["h"])), "never written"),
     "mark": (lambda: atb().Builder("g").mark_output("y"), "not a result of a node"),
     "no repeat": (lambda: atb().RepeatParam, "RepeatParam"),
-    "output index": (
+    "no inputs": (
         lambda: atb().Builder("g").add_node([], elewise("NEG")),
         "has 0 inputs",
     ),

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from codegen.errors import UnsupportedError
 from codegen.targets.atb.lower import lower
-from ir import Module
 from tests.codegen.targets.atb.handmade import Spec, llama_like, weights, with_cache
 from tests.codegen.targets.atb.stepping import trajectory, worst
 

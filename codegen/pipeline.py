@@ -1,0 +1,283 @@
+"""Which stages run for which request: the one place where their order is written down."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from codegen import manifest
+from codegen.frontend.hf import Source, load
+from codegen.frontend.raising import Raised, raise_module
+from codegen.frontend.trace import trace
+from codegen.manifest import Manifest
+from codegen.request import PythonApi, Request, Target
+from codegen.targets.atb import emit_python
+from codegen.targets.atb.emit_python import EmitOptions
+from codegen.targets.atb.lower import lower
+from codegen.targets.atb.module import AtbModule
+from codegen.writer import write_tree
+from ir.graph import Module
+from ir.passes.base import Pass, PassRecord, run_passes
+from ir.passes.cache_kv import CacheKv
+from ir.passes.fold_layers import FoldLayers
+from ir.passes.pack_linears import PackLinears
+from ir.passes.remove_dead import RemoveDead
+
+_log = logging.getLogger(__name__)
+
+#: The configuration that goes with the output, so that it can be verified on its own.
+CONFIG = "config.json"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+
+#: What happens to the llm graph on its way to ATB.
+ATB_PASSES: tuple[Pass, ...] = (FoldLayers(), PackLinears(), CacheKv(), RemoveDead())
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage that ran.
+
+    Attributes:
+        name: Name of the stage or of the pass.
+        seconds: Wall time.
+        module: The graph after it, None where the stage makes none. Later stages may change it.
+        passed: For a pass, what it did.
+    """
+
+    name: str
+    seconds: float
+    module: Module | None = None
+    passed: PassRecord | None = None
+
+
+@dataclass
+class Stages:
+    """Watches the stages of a run.
+
+    Attributes:
+        starting: Called with the name of each stage before it runs.
+        finished: Called after each stage.
+        records: All stages that ran, in order.
+    """
+
+    starting: Callable[[str], None] = lambda name: None
+    finished: Callable[[StageRecord], None] = lambda record: None
+    records: list[StageRecord] = field(default_factory=list[StageRecord])
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[Module], None]]:
+        """Runs one stage; the block calls what it is given with the graph it made."""
+        made: list[Module] = []
+        self.starting(name)
+        start = time.perf_counter()
+        yield made.append
+        seconds = time.perf_counter() - start
+        self._done(StageRecord(name, seconds, made[-1] if made else None))
+
+    def passes(self, module: Module, passes: Sequence[Pass]) -> None:
+        """Runs passes on a module, in place."""
+        for pass_ in passes:
+            self.starting(pass_.name)
+            run_passes(
+                module,
+                [pass_],
+                lambda _, after, record: self._done(
+                    StageRecord(record.spec, record.seconds, after, record)
+                ),
+            )
+
+    def _done(self, record: StageRecord) -> None:
+        self.records.append(record)
+        _log.debug("%s: %.3f s", record.name, record.seconds)
+        for note in record.passed.result.notes if record.passed else ():
+            _log.info("%s: %s", record.name, note)
+        self.finished(record)
+
+
+@dataclass(frozen=True)
+class TransformResult:
+    """What a transformation wrote.
+
+    Attributes:
+        out: The output directory.
+        manifest: What was made from what.
+        module: Name of the generated Python module.
+        config: The configuration that the generated model states.
+    """
+
+    out: Path
+    manifest: Manifest
+    module: str
+    config: Mapping[str, Any]
+
+    @property
+    def closing(self) -> str:
+        """What the command prints at the end: what was saved and how to run it."""
+        return _closing(self.out, self.module, self.config)
+
+
+def transform(
+    source: Path | str,
+    out: Path | str | None = None,
+    *,
+    target: Target = "atb-python",
+    python_api: PythonApi = "_libatb_torch",
+    trust_remote_code: bool = False,
+    force: bool = False,
+) -> TransformResult:
+    """Generates code from a HuggingFace directory.
+
+    Args:
+        source: The directory; weights are not needed.
+        out: Output directory; default ``<model_type>_<target>`` in the current directory.
+        target: What is generated.
+        python_api: Python binding of ATB that the code is written against.
+        trust_remote_code: Run modelling code that lies in the directory.
+        force: Replace files that exist.
+
+    Raises:
+        BadInputError: The directory or an option cannot be used.
+        UnsupportedError: The model cannot be expressed; nothing is written.
+    """
+    request = Request(
+        Path(source), target, python_api=python_api, trust_remote_code=trust_remote_code
+    )
+    return run(request, None if out is None else Path(out), force=force)
+
+
+def run(
+    request: Request, out: Path | None, force: bool = False, stages: Stages | None = None
+) -> TransformResult:
+    """Runs a request; see `transform`."""
+    target = request.resolve()
+    stages = stages or Stages()
+    with stages.stage("load"):
+        source = load(request.source, request.trust_remote_code)
+    atb = to_atb(to_steps(to_llm(source, stages).module, stages), stages)
+    with stages.stage("emit"):
+        files = emitted_files(source, atb, request)
+    record = _manifest(source, atb, request, target, files)
+    if out is None:
+        out = Path(f"{atb.meta['model_type']}_{target.replace('-', '_')}")
+    with stages.stage("write"):
+        write_tree(out, {**files, manifest.NAME: record.to_json()}, force)
+    return TransformResult(out, record, str(record.model["module"]), emit_python.config(atb))
+
+
+def to_aten(source: Source, stages: Stages) -> Module:
+    """Directory to the graph as it was traced."""
+    with stages.stage("trace") as made:
+        traced = trace(source)
+        made(traced)
+    return traced
+
+
+def to_llm(source: Source, stages: Stages) -> Raised:
+    """Directory to semantic graph with the entry ``main``."""
+    traced = to_aten(source, stages)
+    with stages.stage("raise") as made:
+        raised = raise_module(traced)
+        made(raised.module)
+    return raised
+
+
+def to_steps(llm: Module, stages: Stages) -> Module:
+    """Semantic graph to the entries ``prefill`` and ``decode`` over a paged cache."""
+    module = llm.copy()
+    stages.passes(module, ATB_PASSES)
+    return module
+
+
+def to_atb(steps: Module, stages: Stages) -> AtbModule:
+    """Prefill and decode as ATB operations."""
+    with stages.stage("lower") as made:
+        atb = lower(steps)
+        made(atb)
+    return atb
+
+
+def emitted_files(source: Source, atb: AtbModule, request: Request) -> dict[str, str]:
+    """ATB operations to text, by relative path."""
+    options = EmitOptions(api=request.python_api, has_tokenizer=_has_tokenizer(source.path))
+    return {**emit_python.emit(atb, options), CONFIG: _config_text(source)}
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+def _config_text(source: Source) -> str:
+    # transformers notes in it where the model was loaded from, which is nobody's business.
+    kept = {key: value for key, value in source.config.items() if key != "_name_or_path"}
+    return json.dumps(kept, indent=2, sort_keys=True) + "\n"
+
+
+def _manifest(
+    source: Source, atb: AtbModule, request: Request, target: Target, files: Mapping[str, str]
+) -> Manifest:
+    return Manifest(
+        target=target,
+        options={
+            "python_api": request.python_api,
+            "trust_remote_code": request.trust_remote_code,
+        },
+        source={CONFIG: source.config_hash},
+        pipeline=tuple(pass_.spec for pass_ in ATB_PASSES),
+        model={
+            "class": str(atb.meta["model_class"]),
+            "module": emit_python.model_file_name(atb).removesuffix(".py"),
+        },
+        files=manifest.digests(files),
+    )
+
+
+_LINE = "=" * 30
+_CLOSING = """\
+{line}
+Saved to: {saved}
+
+{line}
+atb_model config:
+{config}
+
+{line}
+Run like:
+
+{enter}python3 -c "
+import torch, torch_npu
+import {module}
+from atb_runtime import ATBModel, load_weights
+
+atb_model = ATBModel({module}.Model())
+weights = load_weights('$WEIGHT_PATH')  # Use actual WEIGHT_PATH
+atb_model.set_weights(weights)
+
+input_len = 32
+out = atb_model.forward(input_ids=torch.arange(input_len),position_ids=torch.arange(input_len))
+print(out)
+"
+
+{line}
+End-to-end inference example saved to: {example}
+Execute by: python {command}
+"""
+
+
+def _closing(out: Path, module: str, config: Mapping[str, Any]) -> str:
+    example = out / "run.py"
+    return _CLOSING.format(
+        line=_LINE,
+        saved=out / f"{module}.py",
+        config=dict(config),
+        enter="" if out == Path() else f"cd {shlex.quote(str(out))}\n",
+        module=module,
+        example=example,
+        command=shlex.quote(str(example)),
+    )

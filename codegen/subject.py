@@ -1,0 +1,124 @@
+"""The model that generated code is compared with: HuggingFace's, in float32, with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from codegen.errors import BadInputError, CodegenError
+from codegen.frontend.checkpoint import open_checkpoint
+from codegen.frontend.hf import Source, build, first_line, load_config
+from codegen.reference import randomize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+_SEED = "llm-codegen verify"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and where its weights lie.
+
+    Attributes:
+        model: Float32, eager attention, evaluation mode.
+        weights: Directory that generated code reads the same weights from.
+        read: Gives the checkpoint tensor of a name, float32.
+        random: The weights are seeded random numbers.
+    """
+
+    model: PreTrainedModel
+    weights: Path
+    read: Callable[[str], Tensor]
+    random: bool
+
+
+@contextmanager
+def open_subject(source: Source, weights: Path | None, max_parameters: int) -> Iterator[Subject]:
+    """Loads the model of a directory, with seeded random weights where it has none.
+
+    Args:
+        source: The model directory.
+        weights: Directory with other weights for it; default its own.
+        max_parameters: More parameters are refused.
+
+    Raises:
+        BadInputError: It is too large, or weights are missing or malformed.
+    """
+    config = load_config(source)
+    count = sum(p.numel() for p in build(source, config, "eager").parameters())
+    if count > max_parameters:
+        raise BadInputError(
+            f"{source.path}: {count:,} parameters are too many to run here in float32; the limit "
+            f"is {max_parameters:,} (--max-parameters)"
+        )
+    folder = weights or (source.path if source.weights is not None else None)
+    if folder is not None:
+        checkpoint = open_checkpoint(folder) if folder.is_dir() else None
+        if checkpoint is None:
+            raise BadInputError(f"{folder} is not a directory with safetensors files")
+        model = _loaded(source, config, folder)
+        yield Subject(model, folder, checkpoint.read_float, random=False)
+        return
+    with TemporaryDirectory() as made:
+        model = _randomized(source, config)
+        model.save_pretrained(made)
+        checkpoint = open_checkpoint(Path(made))
+        assert checkpoint is not None
+        yield Subject(model, Path(made), checkpoint.read_float, random=True)
+
+
+def _loaded(source: Source, config: PreTrainedConfig, folder: Path) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    with _one_line(folder):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=source.trust_remote_code,
+            output_loading_info=True,
+        )
+    model, report = loaded
+    missing: list[str] = sorted(map(str, report["missing_keys"]))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise BadInputError(f"{folder}: the weights lack {missing[0]}{more}")
+    return model.eval()
+
+
+def _randomized(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    with _one_line(source.path), torch.random.fork_rng():
+        torch.manual_seed(0)  # some initial values stay, and norms keep a part of theirs
+        model = AutoModelForCausalLM.from_config(
+            config,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            trust_remote_code=source.trust_remote_code,
+        )
+    randomize(model, _SEED)
+    return model.eval()
+
+
+@contextmanager
+def _one_line(place: Path) -> Iterator[None]:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        yield
+    except CodegenError:
+        raise
+    except Exception as error:  # transformers and remote code raise anything at all
+        raise BadInputError(f"{place}: {first_line(error)}") from error

@@ -1,0 +1,253 @@
+"""Runs generated code on this machine and compares its numbers with HuggingFace's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from codegen import manifest
+from codegen.emitted import Logits, Watch, run_emitted
+from codegen.errors import BadInputError, VerificationError
+from codegen.frontend.hf import load
+from codegen.locate import Key, first_wrong_in_code, first_wrong_in_graph, layer_outputs
+from codegen.manifest import Manifest
+from codegen.parity import (
+    Departure,
+    LayerParity,
+    Phase,
+    Verification,
+    compare_layers,
+    compare_logits,
+)
+from codegen.pipeline import CONFIG, Stages, to_atb, to_llm, to_steps
+from codegen.reference import ReferenceRun, run_reference
+from codegen.replay import Event, Replay
+from codegen.subject import Subject, open_subject
+from codegen.targets.atb.module import AtbModule
+from ir.graph import Module
+
+#: Largest model that is run; in float32 it is held twice, 8 bytes a parameter.
+MAX_PARAMETERS = 1_000_000_000
+#: Decode steps that are compared.
+DECODE_STEPS = 8
+_ROUNDINGS = ("bfloat16", "float16")
+# The long prompt crosses a block of the cache (128 tokens) while it is decoded.
+_PROMPTS = (12, 124)
+_SHORT_PROMPTS = (7, 12)
+
+Prompts = Sequence[Sequence[int]]
+
+
+def verify(
+    out: Path | str,
+    source: Path | str | None = None,
+    weights: Path | str | None = None,
+    *,
+    prompts: Prompts | None = None,
+    decode_steps: int = DECODE_STEPS,
+    trust_remote_code: bool = False,
+    max_parameters: int = MAX_PARAMETERS,
+    on_stage: Callable[[str], None] = lambda name: None,
+) -> Verification:
+    """Executes an output directory of transform and compares every logit with HuggingFace's.
+
+    The prompts run as one batch; HuggingFace runs each alone. Every decode step is given the
+    token that HuggingFace found likeliest.
+
+    Args:
+        out: The directory. Edited code is what it says: it is executed as it is.
+        source: Model directory; default the configuration in `out`, with random weights.
+        weights: Directory with safetensors files; default those of `source`, seeded random ones
+            where it has none.
+        prompts: Token ids of each sequence; default two random prompts of different length.
+        decode_steps: Steps to decode after the prompts.
+        trust_remote_code: Run modelling code that lies in `source`.
+        max_parameters: Refuse larger models.
+        on_stage: Called with the name of each stage before it runs.
+
+    Raises:
+        BadInputError: A directory cannot be used or the model is too large.
+        VerificationError: The generated code does not run.
+    """
+    folder = Path(out)
+    record = manifest.read(folder)
+    if record.target != "atb-python":
+        raise BadInputError(f"verifying target {record.target} is not available yet")
+    stages = Stages(on_stage)
+    with stages.stage("load"):
+        opened = load(folder if source is None else Path(source), trust_remote_code)
+    notes = _notes(record, folder, opened.config_hash)
+    steps = to_steps(to_llm(opened, stages).module, stages)
+    atb = to_atb(steps, stages)
+    path = None if weights is None else Path(weights)
+    with open_subject(opened, path, max_parameters) as subject:
+        if subject.random:
+            notes.append("there are no weights: seeded random ones are used")
+        given = prompts or default_prompts(atb, decode_steps)
+        with stages.stage("run HuggingFace"):
+            layers = [scope for scope, _ in layer_outputs(atb, "prefill").values()]
+            wanted = [run_reference(subject.model, p, decode_steps, layers) for p in given]
+        check = _Check(folder, str(record.model["module"]), subject, wanted, steps, atb)
+        with stages.stage("run the generated code"):
+            phases, parities = check.compare()
+        with stages.stage("round to 16 bits"):
+            phases += check.rounded(notes)
+        departure = None
+        if not all(phase.passed for phase in phases):
+            with stages.stage("find the first difference"):
+                departure = check.locate(phases, parities)
+    return Verification(record.target, tuple(phases), parities, departure, tuple(notes))
+
+
+def _notes(record: Manifest, folder: Path, config_hash: str) -> list[str]:
+    notes: list[str] = []
+    edited = record.edited(folder)
+    if edited:
+        notes.append(f"edited since they were generated: {', '.join(edited)}")
+    if record.source.get(CONFIG) != config_hash:
+        notes.append("the code was generated from another config.json")
+    return notes
+
+
+def default_prompts(module: Module, decode_steps: int) -> Prompts:
+    """Two prompts of different length that fit the model, the same ones every time."""
+    room = int(str(module.meta.get("max_position_embeddings") or 2048)) - decode_steps
+    lengths = _PROMPTS if room >= max(_PROMPTS) else _SHORT_PROMPTS
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = int(str(module.meta["vocab_size"]))
+    return [
+        torch.randint(vocabulary, (max(1, min(n, room - i)),), generator=generator).tolist()
+        for i, n in enumerate(reversed(lengths))
+    ]
+
+
+@dataclass
+class _Check:
+    """One generated folder against one model."""
+
+    folder: Path
+    module: str
+    subject: Subject
+    wanted: list[ReferenceRun]
+    steps: Module
+    atb: AtbModule
+
+    @property
+    def prompts(self) -> Prompts:
+        return [run.prompt for run in self.wanted]
+
+    @property
+    def fed(self) -> list[tuple[int, ...]]:
+        return list(zip(*(run.fed for run in self.wanted), strict=True))
+
+    def run(
+        self,
+        precision: str = "float32",
+        watch: Callable[[str, int], Watch | None] = lambda phase, step: None,
+    ) -> Logits:
+        return run_emitted(
+            self.folder, self.module, self.subject.weights, self.prompts, self.fed, precision, watch
+        )
+
+    def compare(self) -> tuple[list[Phase], tuple[LayerParity, ...]]:
+        """Logits of both phases, and the layers' outputs in the prefill."""
+        makers = layer_outputs(self.atb, "prefill")
+        found: dict[str, Tensor] = {}
+
+        def keep(graph: int, node: str, results: list[Tensor]) -> None:
+            if (graph, node) in makers:
+                scope, index = makers[graph, node]
+                found[scope] = results[index].float().clone()
+
+        logits = self.run(watch=lambda phase, _: keep if phase == "prefill" else None)
+        hidden: dict[str, Tensor] = {
+            name: torch.cat([run.layers[name] for run in self.wanted]) for name in found
+        }
+        shaped = {
+            name: tensor.reshape(hidden[name].shape)
+            for name, tensor in found.items()
+            if tensor.numel() == hidden[name].numel()
+        }
+        return self._phases(logits, "float32", decides=True), compare_layers(
+            [scope for scope, _ in makers.values()], shaped, hidden
+        )
+
+    def _phases(self, found: Logits, rounding: str, decides: bool) -> list[Phase]:
+        prefill = torch.cat([run.prefill for run in self.wanted])
+        decode = torch.stack([run.decode for run in self.wanted], dim=1)
+        for phase, a, b in (("prefill", found.prefill, prefill), ("decode", found.decode, decode)):
+            if a.shape != b.shape:
+                raise VerificationError(
+                    f"the generated code makes {phase} logits {list(a.shape)}, not {list(b.shape)}"
+                )
+        return [
+            compare_logits("prefill", rounding, 1, found.prefill, prefill, decides),
+            compare_logits(
+                "decode",
+                rounding,
+                decode.shape[0],
+                found.decode.flatten(0, 1),
+                decode.flatten(0, 1),
+                decides,
+            ),
+        ]
+
+    def rounded(self, notes: list[str]) -> list[Phase]:
+        """The same in 16 bits, for information."""
+        phases: list[Phase] = []
+        for rounding in _ROUNDINGS:
+            try:
+                phases += self._phases(self.run(rounding), rounding, decides=False)
+            except VerificationError as error:
+                notes.append(f"{rounding}: {error}")
+        return phases
+
+    def locate(self, phases: Sequence[Phase], parities: Sequence[LayerParity]) -> Departure | None:
+        """The first operation whose output departs; at least the layer."""
+        phase, step = self._first_wrong_step(phases)
+        ran: dict[Key, list[Tensor]] = {}
+
+        def keep(graph: int, node: str, results: list[Tensor]) -> None:
+            ran[graph, node] = [tensor.clone() for tensor in results]
+
+        self.run(watch=lambda p, s: keep if (p, s) == (phase, step) else None)
+        lowered = self._replay(self.atb, phase, step)
+        departure = first_wrong_in_code(phase, self.atb, ran, lowered)
+        if departure is not None:
+            return departure
+        semantic = self._replay(self.steps, phase, step)
+        departure = first_wrong_in_graph(phase, self.atb, lowered, semantic)
+        if departure is not None:
+            return departure
+        worst = min(parities, key=lambda layer: layer.sqnr_db, default=None)
+        first = next((layer for layer in parities if layer.sqnr_db < 100), worst)
+        if first is None:
+            return None
+        # The lowered and the semantic graph agree, so the model was traced or raised wrongly.
+        return Departure(phase, first.name, "the layer's semantic graph", sqnr_db=first.sqnr_db)
+
+    def _first_wrong_step(self, phases: Sequence[Phase]) -> tuple[str, int]:
+        if any(phase.name == "prefill" and not phase.passed for phase in phases):
+            return "prefill", 0
+        found = self.run().decode
+        limit = next(p.limit for p in phases if p.name == "decode" and p.limit is not None)
+        for step in range(found.shape[0]):
+            rows = torch.stack([run.decode[step] for run in self.wanted])
+            if not (found[step] - rows).abs().max().item() <= limit:
+                return "decode", step
+        return "decode", 0
+
+    def _replay(self, module: Module, phase: str, step: int) -> list[Event]:
+        replay, kept = Replay(module, self.subject.read, self.prompts), list[Event]()
+        if phase == "prefill":
+            replay.prefill(kept)
+            return kept
+        replay.prefill()
+        for tokens in self.fed[:step]:
+            replay.decode(tokens)
+        replay.decode(self.fed[step], kept)
+        return kept
