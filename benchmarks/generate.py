@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
-    tool = [sys.executable, "-m", "codegen.cli"]
+    tool = [sys.executable, "-m", "codegen"]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rows: dict[str, Cost] = {"llm-codegen --help": best([*tool, "--help"], repeat)}

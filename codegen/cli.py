@@ -119,7 +119,7 @@ def verify(
     ] = None,
     trust_remote_code: _Trust = False,
     max_parameters: Annotated[
-        int, typer.Option(help="Refuse larger models; 8 bytes of memory each.")
+        int, typer.Option(help="Of larger models, a twin with few layers is run.")
     ] = 1_000_000_000,
     json: _Json = False,
     log_level: _Log = "info",

@@ -27,8 +27,11 @@ from ir.graph import Module
 from ir.passes.base import Pass, PassRecord, run_passes
 from ir.passes.cache_kv import CacheKv
 from ir.passes.fold_layers import FoldLayers
+from ir.passes.name_values import NameValues
 from ir.passes.pack_linears import PackLinears
 from ir.passes.remove_dead import RemoveDead
+from ir.passes.simplify_views import SimplifyViews
+from ir.passes.simplify_views import SimplifyViews
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +40,14 @@ CONFIG = "config.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 
 #: What happens to the llm graph on its way to ATB.
-ATB_PASSES: tuple[Pass, ...] = (FoldLayers(), PackLinears(), CacheKv(), RemoveDead())
+ATB_PASSES: tuple[Pass, ...] = (
+    FoldLayers(),
+    SimplifyViews(),
+    PackLinears(),
+    CacheKv(),
+    RemoveDead(),
+    NameValues(),
+)
 
 
 @dataclass(frozen=True)

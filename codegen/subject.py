@@ -40,25 +40,23 @@ class Subject:
     random: bool
 
 
+def count_parameters(source: Source) -> int:
+    """How many parameters the model has, from its configuration alone."""
+    return sum(p.numel() for p in build(source, load_config(source), "eager").parameters())
+
+
 @contextmanager
-def open_subject(source: Source, weights: Path | None, max_parameters: int) -> Iterator[Subject]:
+def open_subject(source: Source, weights: Path | None) -> Iterator[Subject]:
     """Loads the model of a directory, with seeded random weights where it has none.
 
     Args:
         source: The model directory.
         weights: Directory with other weights for it; default its own.
-        max_parameters: More parameters are refused.
 
     Raises:
-        BadInputError: It is too large, or weights are missing or malformed.
+        BadInputError: Weights are missing or malformed.
     """
     config = load_config(source)
-    count = sum(p.numel() for p in build(source, config, "eager").parameters())
-    if count > max_parameters:
-        raise BadInputError(
-            f"{source.path}: {count:,} parameters are too many to run here in float32; the limit "
-            f"is {max_parameters:,} (--max-parameters)"
-        )
     folder = weights or (source.path if source.weights is not None else None)
     if folder is not None:
         checkpoint = open_checkpoint(folder) if folder.is_dir() else None
@@ -76,12 +74,14 @@ def open_subject(source: Source, weights: Path | None, max_parameters: int) -> I
 
 
 def _loaded(source: Source, config: PreTrainedConfig, folder: Path) -> PreTrainedModel:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     with _one_line(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
+            # Given, because transformers cannot load a directory that holds weights only.
+            generation_config=GenerationConfig.from_model_config(config),
             attn_implementation="eager",
             dtype=torch.float32,
             local_files_only=True,
@@ -113,12 +113,16 @@ def _randomized(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
 
 @contextmanager
 def _one_line(place: Path) -> Iterator[None]:
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils import logging
 
-    disable_progress_bar()
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     except CodegenError:
         raise
     except Exception as error:  # transformers and remote code raise anything at all
         raise BadInputError(f"{place}: {first_line(error)}") from error
+    finally:
+        logging.set_verbosity(level)

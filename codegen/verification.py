@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,8 @@ from codegen.parity import (
 from codegen.pipeline import CONFIG, Stages, to_atb, to_llm, to_steps
 from codegen.reference import ReferenceRun, run_reference
 from codegen.replay import Event, Replay
-from codegen.subject import Subject, open_subject
+from codegen.shallow import Shallow
+from codegen.subject import Subject, count_parameters, open_subject
 from codegen.targets.atb.module import AtbModule
 from ir.graph import Module
 
@@ -66,7 +67,8 @@ def verify(
         prompts: Token ids of each sequence; default two random prompts of different length.
         decode_steps: Steps to decode after the prompts.
         trust_remote_code: Run modelling code that lies in `source`.
-        max_parameters: Refuse larger models.
+        max_parameters: Of a larger model, a twin with few layers is generated and run instead,
+            and `out` must be what is generated for the model, byte for byte.
         on_stage: Called with the name of each stage before it runs.
 
     Raises:
@@ -83,8 +85,21 @@ def verify(
     notes = _notes(record, folder, opened.config_hash)
     steps = to_steps(to_llm(opened, stages).module, stages)
     atb = to_atb(steps, stages)
+    count = count_parameters(opened)
+    if count > max_parameters:
+        shallow = Shallow(opened, record, atb, count, max_parameters)
+        with shallow.generated(folder) as (twin_out, twin_source):
+            result = verify(
+                twin_out,
+                twin_source,
+                prompts=prompts,
+                decode_steps=decode_steps,
+                max_parameters=max_parameters,
+                on_stage=on_stage,
+            )
+        return replace(result, notes=(*notes, shallow.note, *result.notes))
     path = None if weights is None else Path(weights)
-    with open_subject(opened, path, max_parameters) as subject:
+    with open_subject(opened, path) as subject:
         if subject.random:
             notes.append("there are no weights: seeded random ones are used")
         given = prompts or default_prompts(atb, decode_steps)

@@ -194,6 +194,10 @@ class Graph:
         self._names[name] = 0
         return name
 
+    def reserve(self, names: set[str]) -> None:
+        """Makes ``names`` the names in use, after values were renamed."""
+        self._names = dict.fromkeys(sorted(names), 0)
+
     def add_input(self, name: str, type: TensorType) -> Value:
         """Appends an input."""
         value = Value(self.fresh(name), type)

@@ -14,14 +14,14 @@ from codegen.errors import Problem, UnsupportedError
 PROBES = (*range(2, 257), *(2**k + d for k in range(9, 21) for d in (-1, 0, 1)))
 
 
-def longest(program: ExportedProgram) -> int | None:
-    """The longest sequence that the trace covers.
+def longest(program: ExportedProgram, traced: int) -> int | None:
+    """The longest sequence such that the trace covers it and every shorter one.
 
     Returns:
         None if there is no limit.
 
     Raises:
-        UnsupportedError: The trace holds for some lengths only, not for all up to a limit.
+        UnsupportedError: Already shorter sequences than the traced one are not covered.
     """
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"]
     conditions = [guard.expr for guard in inputs[-1].shape[1].node.shape_env.guards]
@@ -29,15 +29,15 @@ def longest(program: ExportedProgram) -> int | None:
         conditions.append(symbol >= interval.lower)
         if interval.upper.is_Integer:
             conditions.append(symbol <= interval.upper)
-    limits = [_limit(condition) for condition in conditions]
+    limits = [_limit(condition, traced) for condition in conditions]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _limit(condition: Any) -> int | None:
+def _limit(condition: Any, traced: int) -> int | None:
     bad = next((n for n in PROBES if not _holds(condition, n)), None)
     if bad is None:
         return None
-    if bad == PROBES[0] or any(_holds(condition, n) for n in PROBES if n > bad):
+    if bad < traced:
         reason = f"the code works only for some numbers of tokens: {condition}"
         remedy = "make the code independent of the length of the sequence"
         raise UnsupportedError([Problem("", "", reason, remedy)])

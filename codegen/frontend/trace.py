@@ -13,11 +13,13 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import Dim
+from torch.export.graph_signature import OutputKind
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from codegen.errors import BadInputError, CodegenError, Problem, UnsupportedError
 from codegen.frontend.attention import REGISTERED, tracing
+from codegen.frontend.convert import PREFIX
 from codegen.frontend.fold import Folding, FoldingRefusedError, folded
 from codegen.frontend.hf import Source, accepted, build, build_real, first_line, load_config
 from codegen.frontend.importer import Traced, import_program
@@ -177,11 +179,13 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
             ) from error
     if any(_is_mutable(node.target) for node in program.graph.nodes):
         program = program.run_decompositions({})
-    changed = sorted(set(program.graph_signature.buffers_to_mutate.values()))
+    outputs = program.graph_signature.output_specs
+    changed = {str(s.target) for s in outputs if s.kind is not OutputKind.USER_OUTPUT}
     if changed:
-        reason = "forward changes this buffer, so a second run would differ from the first"
-        raise UnsupportedError([Problem(name, "", reason) for name in changed])
-    return Traced(program, model, layers, names, buffers, longest(program))
+        reason = "forward changes this tensor, so a second run would differ from the first"
+        names = sorted(name.removeprefix(f"{PREFIX}.") for name in changed)
+        raise UnsupportedError([Problem(name, "", reason) for name in names])
+    return Traced(program, model, layers, names, buffers, longest(program, _TRACED_TOKENS))
 
 
 def _is_mutable(target: object) -> bool:

@@ -9,10 +9,10 @@ from codegen.frontend.raising.flatten import Flat
 from codegen.frontend.raising.problems import Reasons
 from codegen.frontend.raising.statics import Statics, decode
 from ir.graph import Graph, Node, Value
-from ir.llm.elementwise import Add, GatedActivation, Mul, Offset, Scale, Sub
+from ir.llm.elementwise import Add, Mul, Offset, Scale, Sub
 from ir.llm.linear import Embedding
 from ir.llm.rope import Rope
-from ir.llm.shape import Reshape, ints
+from ir.llm.shape import Reshape
 from ir.types import DType, Sym, TensorType
 
 _BINARY = {"add": Add, "sub": Sub, "mul": Mul}
@@ -129,31 +129,6 @@ def absorb_query_scale(graph: Graph) -> None:
 def _multiply_scale(attention: Node, scale: Node) -> None:
     factors = (attention.attrs["scale"], scale.attrs["factor"])
     attention.attrs["scale"] = float(str(factors[0])) * float(str(factors[1]))
-
-
-def raise_packed_gates(graph: Graph) -> None:
-    """``f(first half) * second half`` of one tensor becomes ``llm.gated_activation``."""
-    for node in graph.find("llm.mul"):
-        for gate, up in (node.operands, node.operands[::-1]):
-            assert gate is not None
-            assert up is not None
-            act, halves = gate.producer, up.producer
-            if (
-                act is None
-                or act.op != "llm.activation"
-                or halves is None
-                or halves.op != "llm.split"
-                or halves.results != [act.operand(0), up]
-                or halves.attrs["axis"] != halves.operand(0).type.rank - 1
-                or len(set(ints(halves.attrs["sizes"]))) != 1
-            ):
-                continue
-            made = GatedActivation.build(
-                graph, halves.operand(0), loc=act.loc, before=node, kind=act.attrs["kind"]
-            )
-            graph.replace_uses(node.result, made.result)
-            break
-    graph.remove_dead()
 
 
 def settle_probes(flat: Flat, max_positions: int) -> None:

@@ -87,7 +87,6 @@ def _raise_graph(graph: Graph, statics: Statics, reasons: Reasons, limit: int) -
     finish.raise_arithmetic(flat.graph)
     finish.absorb_grouped_heads(flat.graph)
     finish.absorb_query_scale(flat.graph)
-    finish.raise_packed_gates(flat.graph)
     finish.settle_probes(flat, limit)
     finish.report_leftovers(flat.graph, reasons)
     return layer
