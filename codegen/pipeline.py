@@ -31,7 +31,6 @@ from ir.passes.name_values import NameValues
 from ir.passes.pack_linears import PackLinears
 from ir.passes.remove_dead import RemoveDead
 from ir.passes.simplify_views import SimplifyViews
-from ir.passes.simplify_views import SimplifyViews
 
 _log = logging.getLogger(__name__)
 

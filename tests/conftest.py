@@ -11,6 +11,11 @@ import pytest
 from tests.zoo import Reference, build, reference
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds ``--update-status``: records outcomes in docs/status.json instead of comparing them."""
+    parser.addoption("--update-status", action="store_true")
+
+
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Returns a function from a case's name to its model directory, built on first use."""

@@ -1,4 +1,4 @@
-"""Attention and masks as single nodes, through transformers' attention and mask interfaces."""
+"""Attention, masks and experts as single nodes, through the interfaces of transformers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import masking_utils
+from transformers.integrations.moe import ExpertsInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import AttentionInterface
 
@@ -265,5 +266,10 @@ def _modelling_line() -> str:
     return ""
 
 
+def _experts(module: nn.Module, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    return library.experts(hidden, chosen, weights)
+
+
 AttentionInterface.register(REGISTERED, _attention)
+ExpertsInterface.register(REGISTERED, _experts)
 AttentionMaskInterface.register(REGISTERED, _bool_mask)

@@ -66,6 +66,12 @@ def load(path: Path, trust_remote_code: bool = False) -> Source:
         raise BadInputError(f"{path / 'config.json'}: architectures must be a list of class names")
     if names[0] and not _CLASS_NAME.fullmatch(names[0]):
         raise BadInputError(f"{path / 'config.json'}: {names[0]!r} is not a class name")
+    code = config.get("auto_map")
+    if trust_remote_code and isinstance(code, dict) and any("--" in str(v) for v in code.values()):
+        raise BadInputError(
+            f"{path / 'config.json'}: its code lies in another repository (auto_map), "
+            "and nothing is downloaded; copy the Python files into the directory"
+        )
     return Source(
         path=path,
         config=config,
@@ -83,7 +89,7 @@ def load_config(source: Source) -> PreTrainedConfig:
         BadInputError: transformers does not know the model type or refuses a value.
         UnsupportedError: The directory holds something other than a plain text model.
     """
-    with _offline(), _shielded(f"{source.path / 'config.json'}"):
+    with _offline(), shielded(f"{source.path / 'config.json'}"):
         from transformers import AutoConfig
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -143,12 +149,19 @@ def build(source: Source, config: PreTrainedConfig, attention: str) -> PreTraine
         BadInputError: The class is unknown or does not accept the configuration.
         UnsupportedError: A buffer's values are not known.
     """
-    with _offline(), _shielded(str(source.path)), _on_meta():
+    with _offline(), shielded(str(source.path)), _on_meta():
         from transformers.initialization import no_init_weights
 
+        from codegen.frontend.attention import REGISTERED
+
         make = _model_class(source, config)
+        options: dict[str, Any] = {
+            "attn_implementation": attention,
+            "experts_implementation": REGISTERED,
+            "dtype": torch.float32,
+        }
         with no_init_weights():
-            model = make(copy.deepcopy(config), attn_implementation=attention, dtype=torch.float32)
+            model = make(copy.deepcopy(config), **options)
         model.tie_weights()
     model.requires_grad_(False).eval()
     unknown = [
@@ -170,7 +183,7 @@ def build_real(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
     Raises:
         BadInputError: The class is unknown or does not accept the configuration.
     """
-    with _offline(), _shielded(str(source.path)):
+    with _offline(), shielded(str(source.path)):
         make = _model_class(source, config)
         return make(copy.deepcopy(config), attn_implementation="eager", dtype=torch.float32).eval()
 
@@ -255,7 +268,7 @@ def _offline() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _shielded(place: str) -> Iterator[None]:
+def shielded(place: str) -> Iterator[None]:
     """Turns whatever transformers raises about a directory into one clear line."""
     try:
         yield

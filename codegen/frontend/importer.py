@@ -83,7 +83,7 @@ class _Importer:
         self.names = WeightNames(traced.model, source.weights)
         self.module = Module()
         self.callees: dict[str, Graph] = {}
-        self.arguments: dict[str, list[Value]] = {}
+        self.arguments: dict[str, Bound] = {}
         self.problems: list[Problem] = []
         program = traced.program
         nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
@@ -163,6 +163,11 @@ class _Importer:
         if bound is None:
             raise _BrokenError
         return bound
+
+    def _all_values(self, nodes: list[Any]) -> Bound:
+        bound = [self._look_up(node) for node in nodes]
+        known = [values for values in bound if values is not None]
+        return [value for (value,) in known] if len(known) == len(bound) else None
 
     def _value(self, node: Any) -> Value:
         (value,) = self._values(node)
@@ -289,6 +294,9 @@ class _Importer:
     def _size(self, size: Any, node: fx.Node) -> str:
         return str(self.convert.dim(size.meta["val"] if isinstance(size, fx.Node) else size, node))
 
+    def _experts(self, node: fx.Node) -> Bound:
+        raise self._unsupported(node, "a mixture of experts cannot be compiled")
+
     def _rope_frequencies(self, node: fx.Node) -> Bound:
         positions, inv_freq, long, limit, factor, base = noise.full_args(node)
         made = RopeFrequencies.build(
@@ -304,17 +312,17 @@ class _Importer:
 
     def _layer_enter(self, node: fx.Node) -> Bound:
         tensors, marked = noise.full_args(node)
-        operands = [self._value(tensor) for tensor in tensors]
+        operands = self._all_values(tensors)
         layer = self.traced.folding.traced[marked]
         count = len(self.callees)
         graph = Graph("decoder_layer" if not count else f"decoder_layer_{count + 1}")
         self.callees[marked] = graph
         inner = _Scope(graph, marked)
-        inner.env[node] = [
+        self.arguments[marked] = operands
+        inner.env[node] = operands and [
             graph.add_input(name, operand.type)
             for name, operand in zip(layer.inputs, operands, strict=True)
         ]
-        self.arguments[marked] = operands
         self.scopes.append(inner)
         return inner.env[node]
 
@@ -322,14 +330,21 @@ class _Importer:
         tensors, marked = noise.full_args(node)
         if self.scope.path != marked:
             raise FoldingRefusedError(f"{marked} ends inside {self.scope.path}")
-        self.graph.outputs = [self._value(tensor) for tensor in tensors]
+        outputs, operands = self._all_values(tensors), self.arguments[marked]
         inner = self.scopes.pop()
+        if outputs is None or operands is None:
+            self.arguments[marked] = None
+            return None
+        inner.graph.outputs = outputs
         self.module.add(inner.graph)
-        return self._call_layer(inner.graph, marked, self.arguments[marked], node)
+        return self._call_layer(inner.graph, marked, operands, node)
 
     def _layer_repeat(self, node: fx.Node) -> Bound:
         tensors, replaced, _, _, _, path, representative = noise.full_args(node)
-        operands = list(self.arguments[representative])
+        entered = self.arguments[representative]
+        if entered is None:
+            return None
+        operands = list(entered)
         for position, tensor in zip(replaced, tensors, strict=True):
             operands[position] = self._value(tensor)
         if self.names.relative(path) != self.names.relative(representative):
@@ -357,6 +372,7 @@ class _Importer:
 
 _CUSTOM: dict[str, Callable[[_Importer, fx.Node], Bound]] = {
     "attention": _Importer._attention,
+    "experts": _Importer._experts,
     "mask": _Importer._mask,
     "rope_frequencies": _Importer._rope_frequencies,
     "layer_enter": _Importer._layer_enter,

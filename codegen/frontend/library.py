@@ -97,6 +97,20 @@ def _(
     return torch.empty_like(inv_freq)
 
 
+@torch.library.custom_op(f"{NAMESPACE}::experts", mutates_args=())
+def experts(hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Marks a mixture of experts, which the graph cannot express; it is never executed.
+
+    Traced as it is, it would cost seconds a layer.
+    """
+    return torch.empty_like(hidden)
+
+
+@experts.register_fake
+def _(hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    return torch.empty_like(hidden)
+
+
 @torch.library.custom_op(f"{NAMESPACE}::layer_enter", mutates_args=())
 def layer_enter(tensors: list[Tensor], path: str) -> list[Tensor]:
     """Marks where the layer ``path`` begins; its tensor arguments pass through."""

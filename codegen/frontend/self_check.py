@@ -69,13 +69,19 @@ def _logits(
     model: PreTrainedModel, module: Module, weights: Mapping[str, torch.Tensor], length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(length)
-    ids = torch.randint(model.config.vocab_size, (1, length), generator=generator)
+    ids = torch.randint(_vocabulary(model), (1, length), generator=generator)
     inputs = {"input_ids": ids, "position_ids": torch.arange(length)[None]}
     given = {name: inputs[name] for name in ("input_ids", *accepted(model, "position_ids"))}
     (made,) = interpret(module, inputs, weights).values()
     # A copy, because rotary embeddings and forwards that change weights remember what they saw.
     wanted = copy.deepcopy(model)(**given, use_cache=False).logits
     return wanted, made
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    named = getattr(model.config, "vocab_size", None)
+    tables = [m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)]
+    return named if isinstance(named, int) else max(tables, default=1)
 
 
 @torch.no_grad()
@@ -93,7 +99,7 @@ def randomise(model: nn.Module) -> None:
 def shrunk(config: PreTrainedConfig, layers: int = 2) -> PreTrainedConfig:
     """A configuration of the same model with fewer layers."""
     small = copy.deepcopy(config)
-    if small.num_hidden_layers > layers:
+    if getattr(small, "num_hidden_layers", 0) > layers:
         kinds = getattr(small, "layer_types", None)
         small.num_hidden_layers = layers
         if isinstance(kinds, list):

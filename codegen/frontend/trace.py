@@ -21,7 +21,15 @@ from codegen.errors import BadInputError, CodegenError, Problem, UnsupportedErro
 from codegen.frontend.attention import REGISTERED, tracing
 from codegen.frontend.convert import PREFIX
 from codegen.frontend.fold import Folding, FoldingRefusedError, folded
-from codegen.frontend.hf import Source, accepted, build, build_real, first_line, load_config
+from codegen.frontend.hf import (
+    Source,
+    accepted,
+    build,
+    build_real,
+    first_line,
+    load_config,
+    shielded,
+)
 from codegen.frontend.importer import Traced, import_program
 from codegen.frontend.lengths import longest
 from codegen.frontend.rope import rope_as_node
@@ -35,6 +43,10 @@ _IMPLEMENTATIONS = (REGISTERED, "eager", "sdpa")
 _TRACED_TOKENS = 13
 #: Remote code with more parameters is checked in a version with two layers.
 _CHECKED_PARAMETERS = 300_000_000
+
+
+class TraceFailedError(UnsupportedError):
+    """torch.export could not trace a model as it was built."""
 
 
 def trace(source: Source, fold: bool = True) -> Module:
@@ -68,7 +80,8 @@ def _check_remote(source: Source, config: PreTrainedConfig, module: Module, fold
     if sum(sizes) > _CHECKED_PARAMETERS:
         source, config = replace(source, weights=None), shrunk(config)
         module, _ = _trace(source, config, fold)
-    compare(build_real(source, config), module, source)
+    with shielded(str(source.path)):
+        compare(build_real(source, config), module, source)
 
 
 def _trace(source: Source, config: PreTrainedConfig, fold: bool) -> tuple[Module, bool]:
@@ -81,7 +94,8 @@ def _trace(source: Source, config: PreTrainedConfig, fold: bool) -> tuple[Module
             continue
         try:
             module = trace_model(source, model, fold)
-        except UnsupportedError as error:
+        except TraceFailedError as error:
+            # What our attention refuses may still be written out by the model itself.
             if attention != REGISTERED:
                 raise
             failures.append(error)
@@ -145,7 +159,8 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
 
     Raises:
         FoldingRefusedError: Trace again with ``strip`` or ``fold`` false.
-        UnsupportedError: torch cannot trace the model, or its length cannot be dynamic.
+        TraceFailedError: torch cannot trace the model.
+        UnsupportedError: Its length cannot be dynamic, or it changes its own weights.
     """
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     names = ["input_ids", *accepted(model, "position_ids")]
@@ -165,16 +180,16 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
                 dynamic_shapes=[tuple({1: Dim.DYNAMIC} for _ in names)],
                 strict=False,
             )
-        except (CodegenError, FoldingRefusedError):
+        except FoldingRefusedError:
             raise
         except Exception as error:  # torch and modelling code raise anything at all
             if state.problems:
-                raise UnsupportedError(state.problems) from error
+                raise TraceFailedError(state.problems) from error
             if any(isinstance(cause, FoldingRefusedError) for cause in _causes(error)):
                 raise FoldingRefusedError(str(error)) from error
             if strip:
                 raise FoldingRefusedError(first_line(error)) from error
-            raise UnsupportedError(
+            raise TraceFailedError(
                 [Problem("", "", f"torch.export failed: {first_line(error)}")]
             ) from error
     if any(_is_mutable(node.target) for node in program.graph.nodes):

@@ -98,7 +98,8 @@ class WeightNames:
 
     def _wanted(self, name: str) -> bool:
         # A buffer that the checkpoint lacks keeps the value it was built with.
-        return name in self.stored or name in self.canonical
+        # What is merged belongs to an operation that is refused for itself.
+        return (name in self.stored or name in self.canonical) and name not in self.merged
 
     def _matched(self, model: PreTrainedModel, weights: Checkpoint) -> dict[str, str]:
         stored = {name: name for name in self.shapes if name in weights.tensors}

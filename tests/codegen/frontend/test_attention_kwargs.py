@@ -1,4 +1,4 @@
-"""Every argument of attention that changes numbers is kept or refused, and masks keep their kind."""
+"""Arguments of attention that change numbers are kept or refused; masks keep their kind."""
 
 from __future__ import annotations
 
@@ -163,9 +163,7 @@ FUNCTIONS = {
 def test_recognises_mask_functions(function: Any, wanted: Visibility | None) -> None:
     assert recognise(function) == wanted
     if wanted is not None:
-        mask = masking_utils.sdpa_mask(
-            1, 9, 9, mask_function=function, allow_is_causal_skip=False
-        )
+        mask = masking_utils.sdpa_mask(1, 9, 9, mask_function=function, allow_is_causal_skip=False)
         assert mask is not None
         assert torch.equal(mask, visible(None, 9, 9, wanted, additive=False))
 

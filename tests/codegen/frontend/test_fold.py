@@ -254,10 +254,14 @@ def test_changes_in_place_are_made_functional() -> None:
 
 def test_the_model_is_left_as_it_was() -> None:
     model = toy(HasBuffer).eval()
-    before = [(path, m.__class__, set(vars(m)), len(m._parameters)) for path, m in model.named_modules()]
+    before = [
+        (path, m.__class__, set(vars(m)), len(m._parameters)) for path, m in model.named_modules()
+    ]
     names = list(model.state_dict())
     traced(model)
-    after = [(path, m.__class__, set(vars(m)), len(m._parameters)) for path, m in model.named_modules()]
+    after = [
+        (path, m.__class__, set(vars(m)), len(m._parameters)) for path, m in model.named_modules()
+    ]
     assert before == after
     assert names == list(model.state_dict())
     assert model(ids(3)).logits.shape == (1, 3, 16)
@@ -277,7 +281,13 @@ def test_index_attributes_are_those_that_count_up() -> None:
     assert signature(stack[0], ignored) == signature(stack[1], ignored)
 
 
-CASES = {"gemma2": 2, "qwen2-window": 2, "smollm3": 2, "llama-gqa": 1, "gpt2-inverse-layer-scale": 3}
+CASES = {
+    "gemma2": 2,
+    "qwen2-window": 2,
+    "smollm3": 2,
+    "llama-gqa": 1,
+    "gpt2-inverse-layer-scale": 3,
+}
 
 
 @pytest.mark.parametrize(("name", "functions"), CASES.items())

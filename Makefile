@@ -1,0 +1,50 @@
+# make setup   a virtual environment with everything
+# make demo    generate, execute and compare the bundled model
+# make test    all tests
+PYTHON ?= python3
+VENV ?= .venv
+# Without it, pip on Linux takes the CUDA build of torch: gigabytes that nothing here uses.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TEST_ARGS ?= -n auto
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+STAMP := $(VENV)/.installed
+DEMO := out/bytellama
+
+# Tests run in parallel processes; threads inside each would only compete.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup demo test lint bench golden status
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --retries 1 --extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/llm-codegen transform -s examples/bytellama -o $(DEMO) -py --force
+	$(BIN)/llm-codegen verify $(DEMO) -s examples/bytellama
+	$(BIN)/python $(DEMO)/run.py --device cpu -m examples/bytellama -i "def main(" -n 120
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/generate.py
+
+golden: $(STAMP)
+	$(BIN)/python -m pytest tests/golden --snapshot-update
+
+# Records what every tiny model does, for the README's matrix.
+status: $(STAMP)
+	$(BIN)/python -m pytest tests/parity -k test_model --update-status -n 0
+	$(BIN)/python scripts/status_matrix.py

@@ -1,0 +1,38 @@
+"""The README's matrix is made from the recorded outcomes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.status_matrix import BEGIN, END, matrix, render
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_models_that_behave_alike_share_a_row() -> None:
+    status = {
+        "b": {"architecture": "Llama", "status": "parity"},
+        "a": {"architecture": "Llama", "status": "parity"},
+        "c": {"architecture": "Opt", "status": "unsupported", "reason": "x | y", "remedy": "z"},
+    }
+    assert matrix(status).splitlines()[2:] == [
+        "| Llama | a, b | parity |",
+        "| Opt | c | unsupported: x \\| y; z |",
+    ]
+
+
+def test_render_replaces_what_is_between_the_markers() -> None:
+    text = f"head\n{BEGIN}\nold\n{END}\ntail\n"
+    assert render(text, "new") == f"head\n{BEGIN}\nnew\n{END}\ntail\n"
+    with pytest.raises(SystemExit):
+        render("no markers", "new")
+
+
+def test_the_readme_is_up_to_date() -> None:
+    script = ROOT / "scripts" / "status_matrix.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], check=False)
+    assert done.returncode == 0, "run make status"
