@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from codegen.frontend.raising.masks import Bias, describe
+import torch
+
+from codegen.frontend.raising.masks import HIDDEN, Bias, describe
 from codegen.frontend.raising.ops import FoundAttention
 from codegen.frontend.raising.problems import Reasons
 from codegen.frontend.raising.statics import Statics, decode
@@ -115,6 +117,10 @@ def _read_scores(value: Value, statics: Statics) -> _Scores:
             raise _NotScoresError("tanh over scores that already have a mask")
         scores.cap = 1.0
         return scores
+    if name in ("max", "maximum"):
+        return _read_floor(node, statics)
+    if name == "where":
+        return _read_choice(node, statics)
     if name == "masked_fill":
         args, _ = decode(node)
         scores = _read_scores(node.operand(0), statics)
@@ -130,6 +136,28 @@ def _read_baddbmm(node: Node, statics: Statics) -> _Scores:
         raise _NotScoresError("the bias of baddbmm depends on the tokens")
     beta, alpha = (float(str(kwargs.get(key, 1.0))) for key in ("beta", "alpha"))
     return _Scores(q, k_transposed, scale=alpha, biases=[Bias(bias, beta)])
+
+
+def _read_floor(node: Node, statics: Statics) -> _Scores:
+    """``max(scores, lowest number)`` keeps hidden scores finite and changes nothing else."""
+    floor = node.operand(1) if len(node.inputs) == 2 else None
+    if floor is None or not statics.is_static(floor):
+        raise _NotScoresError("the scores are bounded by a tensor")
+    if statics.evaluate(floor, torch.arange(2)).max() > HIDDEN:
+        raise _NotScoresError("the scores are bounded from below")
+    return _read_scores(node.operand(0), statics)
+
+
+def _read_choice(node: Node, statics: Statics) -> _Scores:
+    """``where(seen, scores, lowest number)``."""
+    seen, scores_value, other = (node.operand(i) for i in range(3))
+    if not statics.is_static(seen) or not statics.is_static(other):
+        raise _NotScoresError("a mask that depends on the tokens")
+    if statics.evaluate(other, torch.arange(2)).max() > HIDDEN:
+        raise _NotScoresError("hidden scores are replaced by an ordinary number")
+    scores = _read_scores(scores_value, statics)
+    scores.biases.append(Bias(seen))
+    return scores
 
 
 def _read_sum(node: Node, name: str, statics: Statics) -> _Scores:

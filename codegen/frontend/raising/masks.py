@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 import torch
 
 from codegen.frontend.raising.statics import Statics
-from ir.graph import Node, Value
+from ir.graph import Attr, Node, Value
 from ir.types import DType, TensorType
 
 #: Tokens of the numeric check; enough to tell slopes from offsets, cheap for any number of heads.
 _PROBE = 12
+#: Most tokens that a check may need; a window of the modelling code's own beyond that is refused.
+_LARGEST_PROBE = 4200
 #: Additive values below this hide a key. Real biases are far smaller, float16 masks are -65504.
-_HIDDEN = -1e4
+HIDDEN = -1e4
 
 
 @dataclass(frozen=True)
@@ -111,18 +113,70 @@ def describe(statics: Statics, biases: Sequence[Bias]) -> Mask:
     if len(kinds) != 1:
         raise ValueError(f"{len(kinds)} kinds of mask are added, expected one")
     (mask,) = kinds
-    positions = torch.arange(_PROBE)
-    total = sum((bias.numbers(statics, positions) for bias in biases), torch.zeros(()).double())
-    total = total.reshape(-1, _PROBE, _PROBE) if total.dim() > 2 else total[None]
-    seen = mask.visible(_PROBE)
-    if (total[:, ~seen] > _HIDDEN).any() or (total[:, seen] < _HIDDEN).any():
-        raise ValueError("the numbers of the mask are not those of its declared kind")
+    total = _total(statics, biases)
+    tokens = total.shape[-1]
+    mask = _with_own_window(mask, total > HIDDEN)
+    seen = mask.visible(tokens)
     relative = total - total.diagonal(dim1=1, dim2=2)[:, :, None]
     if relative[:, seen].abs().max() == 0:
         return mask
-    query, key = torch.arange(_PROBE)[:, None], torch.arange(_PROBE)[None, :]
+    query, key = torch.arange(tokens)[:, None], torch.arange(tokens)[None, :]
     slopes = relative[:, -1, -2] * -1.0 if mask.window != 1 else torch.zeros(total.shape[0])
     linear = slopes[:, None, None] * (key - query)
-    if (relative - linear)[:, seen].abs().max() > 1e-5:
+    if (relative - linear)[:, seen].abs().max() > 1e-5 * tokens:
         raise ValueError("a bias that is not linear in the distance is added to the scores")
     return replace(mask, slopes=slopes.float())
+
+
+def _total(statics: Statics, biases: Sequence[Bias]) -> torch.Tensor:
+    """Everything that is added to the scores, float64 ``[heads or 1, tokens, tokens]``."""
+    largest = _probe_size(statics, biases)
+    for tokens in (largest, largest - 2):
+        positions = torch.arange(tokens)
+        try:
+            parts = [bias.numbers(statics, positions) for bias in biases]
+            total = torch.stack(torch.broadcast_tensors(*parts)).sum(0)
+        except RuntimeError:  # it comes from a stored table with fewer positions
+            continue
+        return total.reshape(-1, tokens, tokens)
+    raise ValueError(f"it cannot be evaluated for {largest} tokens")
+
+
+def _with_own_window(mask: Mask, visible: torch.Tensor) -> Mask:
+    """The mask with the window that the modelling code cuts out by itself, if it does."""
+    tokens = visible.shape[-1]
+    if torch.equal(visible, mask.visible(tokens).expand_as(visible)):
+        return mask
+    narrowed = replace(mask, window=int(visible.sum(-1).max()))
+    if not torch.equal(visible, narrowed.visible(tokens).expand_as(visible)):
+        raise ValueError("the numbers of the mask are not those of its declared kind")
+    return narrowed
+
+
+def _probe_size(statics: Statics, biases: Sequence[Bias]) -> int:
+    """Tokens to evaluate so that a window which the modelling code itself cuts out shows.
+
+    Such a window is a number or a stored table in the code that computes the bias, so there must
+    be more tokens than every number, or as many as the smallest table has.
+    """
+    largest = _PROBE
+    for bias in biases:
+        for node in statics.slice(bias.value):
+            if node.op != "trace.mask":
+                largest = max([largest, *(number + 2 for number in _integers(node.attrs["args"]))])
+        for constant in statics.constants(bias.value):
+            square = constant.shape[-2:] if constant.dim() > 1 else ()
+            if square and min(square) > _PROBE:
+                return min(square)
+    if largest > _LARGEST_PROBE:
+        raise ValueError(f"the modelling code builds it with the number {largest - 2} of its own")
+    return largest
+
+
+def _integers(argument: Attr) -> list[int]:
+    """Plain integers of a traced call that may be a window; the end of an open slice is none."""
+    if isinstance(argument, tuple):
+        return [number for item in argument for number in _integers(item)]
+    if isinstance(argument, int) and not isinstance(argument, bool) and argument < 2**62:
+        return [argument]
+    return []

@@ -15,6 +15,7 @@ from ir.llm.elementwise import ACTIVATIONS
 from ir.op import lookup
 from ir.types import DType, Sym, TensorType
 from tests.frontend_util import load_module
+from tests.zoo import CASES
 
 TOKENS = Sym.of("tokens")
 LOC = Location("model.layers.0.mlp", "modeling.py:1")
@@ -200,3 +201,11 @@ def test_layers_without_rope_have_none(zoo):
     module = raise_module(load_module(zoo("smollm3"))).module
     kinds = [bool(graph.find("llm.rope")) for graph in module if graph.name != "main"]
     assert sorted(kinds) == [False, True]
+
+
+def test_a_window_that_the_modelling_code_cuts_out_itself_is_seen(zoo):
+    """GPT-Neo hides distant keys with a stored table, beside the mask that transformers makes."""
+    module = raise_module(load_module(zoo("gpt_neo"))).module
+    windows = [a["window"] for a in attentions(module)]
+    assert None in windows
+    assert CASES["gpt_neo"].config().window_size in windows
