@@ -1,6 +1,7 @@
 """What HuggingFace computes: the truth that emitted code is compared with.
 
-Float32, eager attention, each sequence alone, greedy decoding with HuggingFace's own KV cache.
+Float32, the attention that HuggingFace picks, each sequence alone, greedy decoding with its own KV
+cache.
 """
 
 from __future__ import annotations

@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from codegen.errors import BadInputError
-from codegen.frontend.hf import Source, load_config
+from codegen.frontend.hf import Source, load, load_config
 from codegen.manifest import Manifest
 from codegen.pipeline import CONFIG, emitted_files, transform
 from codegen.request import PythonApi, Request
+from codegen.subject import count_parameters
 from codegen.targets.atb.module import AtbModule
 
 _LAYERS = "num_hidden_layers"
@@ -86,6 +87,12 @@ class Shallow:
         with TemporaryDirectory() as made:
             twin = Path(made)
             (twin / CONFIG).write_text(json.dumps(body), encoding="utf-8")
+            count = count_parameters(load(twin))
+            if count > self.limit:
+                raise BadInputError(
+                    f"{self.source.path}: even {self.layers} of its layers have {count:,} "
+                    f"parameters, too many to run here (limit {self.limit:,}, --max-parameters)"
+                )
             transform(twin, twin / "out", python_api=api)
             yield twin / "out", twin
 

@@ -28,7 +28,7 @@ class Subject:
     """A model and where its weights lie.
 
     Attributes:
-        model: Float32, eager attention, evaluation mode.
+        model: Float32, the attention that HuggingFace picks, evaluation mode.
         weights: Directory that generated code reads the same weights from.
         read: Gives the checkpoint tensor of a name, float32.
         random: The weights are seeded random numbers.
@@ -82,7 +82,6 @@ def _loaded(source: Source, config: PreTrainedConfig, folder: Path) -> PreTraine
             config=config,
             # Given, because transformers cannot load a directory that holds weights only.
             generation_config=GenerationConfig.from_model_config(config),
-            attn_implementation="eager",
             dtype=torch.float32,
             local_files_only=True,
             trust_remote_code=source.trust_remote_code,
@@ -103,7 +102,6 @@ def _randomized(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
         torch.manual_seed(0)  # some initial values stay, and norms keep a part of theirs
         model = AutoModelForCausalLM.from_config(
             config,
-            attn_implementation="eager",
             dtype=torch.float32,
             trust_remote_code=source.trust_remote_code,
         )

@@ -80,9 +80,7 @@ def build(name: str, root: Path) -> Path:
     disable_progress_bar()
     with torch.random.fork_rng():
         torch.manual_seed(0)  # vectors keep a part of their initial values, see `perturb`
-        model = AutoModelForCausalLM.from_config(
-            case.config(), attn_implementation="eager", dtype=torch.float32
-        )
+        model = AutoModelForCausalLM.from_config(case.config(), dtype=torch.float32)
     perturb(model, f"{name}/{case.seed}")
     path = root / name
     model.save_pretrained(path)
@@ -90,14 +88,12 @@ def build(name: str, root: Path) -> Path:
 
 
 def load(path: Path) -> PreTrainedModel:
-    """Loads a model directory as the reference runs it: float32, eager attention, eval mode."""
+    """Loads a model as the reference runs it: float32, the attention HuggingFace picks, eval mode."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    return AutoModelForCausalLM.from_pretrained(
-        path, attn_implementation="eager", dtype=torch.float32
-    ).eval()
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
 def reference(

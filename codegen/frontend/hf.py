@@ -178,14 +178,14 @@ def build(source: Source, config: PreTrainedConfig, attention: str) -> PreTraine
 
 
 def build_real(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
-    """Builds the model with initialised weights, float32, eager attention.
+    """Builds the model with initialised weights, float32, the attention that HuggingFace picks.
 
     Raises:
         BadInputError: The class is unknown or does not accept the configuration.
     """
     with _offline(), shielded(str(source.path)):
         make = _model_class(source, config)
-        return make(copy.deepcopy(config), attn_implementation="eager", dtype=torch.float32).eval()
+        return make(copy.deepcopy(config), dtype=torch.float32).eval()
 
 
 def accepted(model: nn.Module, *names: str) -> list[str]:

@@ -20,7 +20,7 @@ _TOLERANCE = 1e-4
 
 
 def self_check(source: Source, module: Module) -> float:
-    """Runs a traced module and HuggingFace's eager model on the same random weights.
+    """Runs a traced module and HuggingFace's model on the same random weights.
 
     A trace can silently lose what the code does behind the tracer's back, such as assigning to
     ``weight.data`` in forward. That shows here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
@@ -37,8 +38,9 @@ from codegen.frontend.self_check import compare, shrunk
 from ir.graph import Attr, Module
 from ir.verify import verify
 
-#: Attention implementations in the order in which they are tried.
-_IMPLEMENTATIONS = (REGISTERED, "eager", "sdpa")
+#: Attention implementations in the order in which they are tried: ours, then as HuggingFace would
+#: pick them. They are not always the same: Falcon's eager code adds its ALiBi bias twice.
+_IMPLEMENTATIONS = (REGISTERED, "sdpa", "eager")
 #: Length of the fake prompt; any length that no size of a real model equals would do.
 _TRACED_TOKENS = 13
 #: Remote code with more parameters is checked in a version with two layers.
@@ -173,6 +175,7 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
         buffers = dict(model.named_buffers(remove_duplicate=False))
         stack.enter_context(_fake_parameters(model, mode))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(_quiet())
         try:
             program = torch.export.export(
                 _Logits(model, names),
@@ -193,7 +196,8 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
                 [Problem("", "", f"torch.export failed: {first_line(error)}")]
             ) from error
     if any(_is_mutable(node.target) for node in program.graph.nodes):
-        program = program.run_decompositions({})
+        with _quiet():
+            program = program.run_decompositions({})
     outputs = program.graph_signature.output_specs
     changed = {str(s.target) for s in outputs if s.kind is not OutputKind.USER_OUTPUT}
     if changed:
@@ -201,6 +205,14 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
         names = sorted(name.removeprefix(f"{PREFIX}.") for name in changed)
         raise UnsupportedError([Problem(name, "", reason) for name in names])
     return Traced(program, model, layers, names, buffers, longest(program, _TRACED_TOKENS))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch's remarks about its own internals from the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _is_mutable(target: object) -> bool:

@@ -274,7 +274,7 @@ class _Maker:
         return (*(name for value, name in inputs.items() if value in on_device), *on_host)
 
     def _function(self, base: str, recipes: Sequence[Recipe], scoped: bool) -> WeightsFunction:
-        key = (base, tuple(dict.fromkeys(recipes)))
+        key = (scoped, tuple(dict.fromkeys(recipes)))
         if key not in self.functions:
             taken = {function.name for function in self.functions.values()}
             name, count = f"{base}_weights", 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from codegen.errors import CodegenError
 from codegen.templates import py_string
+from ir.passes.name_values import joined_name
 from ir.recipe import Affine, Concat, Fill, Permute, Recipe, Reshape, Slice, Source, Transpose
 
 #: Makes the source of a string from a checkpoint name: ``"a.weight"`` or ``f"{prefix}.a.weight"``.
@@ -93,18 +94,8 @@ def _joined(names: list[str]) -> str:
     if len({len(p) for p in paths}) != 1 or len(differing) != 1:
         return f"{names[0]}.packed"
     position = differing[0]
-    parts = [p[position] for p in paths]
-    suffix = _common_suffix(parts)
-    stems = [part[: len(part) - len(suffix)] for part in parts]
-    glue = "" if all(len(stem) == 1 for stem in stems) else "_"
-    return ".".join((*paths[0][:position], glue.join(stems) + suffix, *paths[0][position + 1 :]))
-
-
-def _common_suffix(texts: list[str]) -> str:
-    length = 0
-    while all(len(t) > length and t[-1 - length] == texts[0][-1 - length] for t in texts):
-        length += 1
-    return texts[0][len(texts[0]) - length :]
+    joined = joined_name([path[position] for path in paths])
+    return ".".join((*paths[0][:position], joined, *paths[0][position + 1 :]))
 
 
 def pack(names: WeightNames, recipes: Iterable[Recipe], quote: Quote) -> tuple[PackedWeight, ...]:
@@ -158,9 +149,9 @@ def _ints(values: tuple[int, ...]) -> str:
 def _comment(recipe: Recipe) -> str:
     match recipe:
         case Concat(parts=parts) if all(isinstance(part, Source) for part in parts):
-            return (
-                "They read the same input, so they are one matrix: one product instead of several."
-            )
+            if all(source.name.endswith(".bias") for source in recipe.sources()):
+                return "Their biases in the same order."
+            return "They read the same input, so one matrix does for all."
         case Concat():
             return "Packed into one tensor: one operation instead of several."
         case Affine(scale=1.0, shift=1.0):

@@ -43,18 +43,20 @@ def prefill_steps(
     """
     tokens, heads, kv_heads, dim, value_dim = _sizes(q, k, v)
     groups = heads // kv_heads
-    grouped = ctx.view(q, tokens, kv_heads, groups, dim)
+    grouped = ctx.view(q, tokens, kv_heads, groups, dim, name="query_groups")
     queries = _transposed(ctx, grouped, (1, 2, 0, 3), "queries")
-    rows = ctx.view(queries, kv_heads, scale_dim(tokens, groups), dim)
+    rows = ctx.view(queries, kv_heads, scale_dim(tokens, groups), dim, name="query_rows")
     keys = _transposed(ctx, k, (1, 0, 2), "keys")
     values = _transposed(ctx, v, (1, 0, 2), "values")
     scores = _product(ctx, rows, keys, "scores", transposed=True)
-    scores = ctx.view(scores, heads, tokens, tokens)
+    scores = ctx.view(scores, heads, tokens, tokens, name="head_scores")
     (mask,) = ctx.feed(BatchMask(window, slopes))
     weights = _weights(ctx, node, scores, mask)
-    weights = ctx.view(weights, kv_heads, scale_dim(tokens, groups), tokens)
+    weights = ctx.view(
+        weights, kv_heads, scale_dim(tokens, groups), tokens, name="probability_rows"
+    )
     mixed = _product(ctx, weights, values, "mixed", transposed=False)
-    mixed = ctx.view(mixed, kv_heads, groups, tokens, value_dim)
+    mixed = ctx.view(mixed, kv_heads, groups, tokens, value_dim, name="head_mixed")
     back = _transposed(ctx, mixed, (2, 0, 1, 3), "attended")
     return ctx.view(back, tokens, heads, value_dim, name=node.result.name)
 
@@ -86,20 +88,21 @@ def decode_steps(
     batch, heads, kv_heads, dim, value_dim = _sizes(q, k_cache, v_cache)
     groups, pairs = heads // kv_heads, scale_dim(batch, kv_heads)
     keys_per_row = scale_dim(block_tables.type.shape[1], BLOCK_SIZE)
-    rows = ctx.view(q, pairs, groups, dim)
+    rows = ctx.view(q, pairs, groups, dim, name="query_rows")
     sides: list[Value] = []
     for cache, size, name in ((k_cache, dim, "keys"), (v_cache, value_dim, "values")):
         blocks = ctx.emit(ops.Gather, cache, block_tables, named=[f"{name}_blocks"]).result
-        of_sequence = ctx.view(blocks, batch, keys_per_row, kv_heads, size)
-        by_head = _transposed(ctx, of_sequence, (0, 2, 1, 3), name)
-        sides.append(ctx.view(by_head, pairs, keys_per_row, size))
+        cached = ctx.view(blocks, batch, keys_per_row, kv_heads, size, name=f"cached_{name}")
+        by_head = _transposed(ctx, cached, (0, 2, 1, 3), name)
+        sides.append(ctx.view(by_head, pairs, keys_per_row, size, name=f"head_{name}"))
     scores = _product(ctx, rows, sides[0], "scores", transposed=True)
     (mask,) = ctx.feed(CacheMask(window, slopes))
     if slopes is None:
-        scores = ctx.view(scores, batch, heads, keys_per_row)
+        scores = ctx.view(scores, batch, heads, keys_per_row, name="head_scores")
     else:
-        scores = ctx.view(scores, batch, heads, 1, keys_per_row)
-    weights = ctx.view(_weights(ctx, node, scores, mask), pairs, groups, keys_per_row)
+        scores = ctx.view(scores, batch, heads, 1, keys_per_row, name="head_scores")
+    weights = _weights(ctx, node, scores, mask)
+    weights = ctx.view(weights, pairs, groups, keys_per_row, name="probability_rows")
     mixed = _product(ctx, weights, sides[1], "mixed", transposed=False)
     return ctx.view(mixed, batch, heads, value_dim, name=node.result.name)
 

@@ -212,7 +212,7 @@ class GraphLowering:
             self.target, *operands, loc=loc, before=None, named=named, types=None, **attrs
         )
 
-    def view(self, value: Value, *shape: Dim, name: str = "") -> Value:
+    def view(self, value: Value, *shape: Dim, name: str) -> Value:
         """The tensor in another shape; a view of a view is a view of the tensor itself."""
         base = value
         if value.producer is not None and value.op == Reshape.name:
@@ -222,7 +222,7 @@ class GraphLowering:
         if shape == base.type.shape:
             return base
         entries = tuple(_entry(dim, base.type.shape) for dim in shape)
-        return self.emit(Reshape, base, shape=entries, named=[name or f"{base.name}_view"]).result
+        return self.emit(Reshape, base, shape=entries, named=[name]).result
 
     def bind(self, source: Value, target: Value) -> None:
         """Records the target value of a source value."""

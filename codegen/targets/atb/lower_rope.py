@@ -61,7 +61,12 @@ def _rotate(ctx: GraphLowering, q: Node, k: Node) -> tuple[Value, Value]:
     cos, sin = ctx.operand(q, 1), ctx.operand(q, 2)
     rotary_dim = cos.type.shape[-1]
     sides = [_cut(ctx, node, rotary_dim) for node in ((q,) if q is k else (q, k))]
-    flat = [ctx.view(part, part.type.shape[0], _flat(part)) for part, _ in sides]
+    flat = [
+        ctx.view(
+            part, part.type.shape[0], _flat(part), name=f"{part.name.removesuffix('_out')}_flat"
+        )
+        for part, _ in sides
+    ]
     if not isinstance(rotary_dim, int):
         raise NoLoweringError(f"a rotary table of unknown width {rotary_dim}")
     turned = ctx.emit(

@@ -75,6 +75,7 @@ class Param(Attribute):
         api_default: What both APIs take when it is not given; printers leave such values out.
         json_names: Spelling in JSON of values that are spelled differently there.
         not_in_json: Values that the registry silently turns into its default.
+        always: Printed even at the API's default, because it is a fact about the model.
     """
 
     json: str = ""
@@ -83,6 +84,7 @@ class Param(Attribute):
     api_default: Attr | _SameAsDefault = SAME
     json_names: Mapping[str, str] = field(default_factory=dict[str, str])
     not_in_json: tuple[str, ...] = ()
+    always: bool = False
 
     @property
     def omitted(self) -> Attr:

@@ -52,6 +52,13 @@ def quant_type(group: str, torch_group: str) -> Param:
     )
 
 
+def epsilon(group: str, torch_group: str) -> Param:
+    """The parameter ``epsilon`` of one of the three layer types."""
+    return Param(
+        float, 1e-5, json=f"{group}.epsilon", torch_atb=f"{torch_group}.epsilon", always=True
+    )
+
+
 def layer_type(kind: str, struct: str, enumeration: str) -> Param:
     """The parameter that selects the variant; it is always printed."""
     prefix = kind.rpartition("_")[0]
@@ -114,7 +121,7 @@ class RmsNorm(AtbOp):
     offset = Tensor("``[1]``.", dtypes=INT8, when=quantizes)
     layer_type = layer_type("RMS_NORM_NORM", "RmsNormParam", "RmsNormType")
     quant_type = quant_type("normParam", "norm_param")
-    epsilon = Param(float, 1e-5, json="normParam.epsilon", torch_atb="norm_param.epsilon")
+    epsilon = epsilon("normParam", "norm_param")
     model_type = Param(
         str,
         "LLAMA_MODEL",
@@ -174,7 +181,7 @@ class PreRmsNorm(AtbOp):
     offset = Tensor("``[1]``.", dtypes=INT8, when=quantizes)
     layer_type = layer_type("RMS_NORM_PRENORM", "RmsNormParam", "RmsNormType")
     quant_type = quant_type("preNormParam", "pre_norm_param")
-    epsilon = Param(float, 1e-5, json="preNormParam.epsilon", torch_atb="pre_norm_param.epsilon")
+    epsilon = epsilon("preNormParam", "pre_norm_param")
     has_bias = Param(bool, False, json="preNormParam.hasBias", torch_atb="pre_norm_param.has_bias")
     results = ("y", "res_out")
 
@@ -218,7 +225,7 @@ class PostRmsNorm(AtbOp):
     offset = Tensor("``[1]``.", dtypes=INT8, when=quantizes)
     layer_type = layer_type("RMS_NORM_POSTNORM", "RmsNormParam", "RmsNormType")
     quant_type = quant_type("postNormParam", "post_norm_param")
-    epsilon = Param(float, 1e-5, json="postNormParam.epsilon", torch_atb="post_norm_param.epsilon")
+    epsilon = epsilon("postNormParam", "post_norm_param")
     has_bias = Param(
         bool, False, json="postNormParam.hasBias", torch_atb="post_norm_param.has_bias"
     )
@@ -286,7 +293,7 @@ class LayerNorm(AtbOp):
     offset = Tensor("``[1]``.", dtypes=INT8, when=quantizes)
     layer_type = layer_type("LAYER_NORM_NORM", "LayerNormParam", "LayerNormType")
     quant_type = quant_type("normParam", "norm_param")
-    epsilon = Param(float, 1e-5, json="normParam.epsilon", torch_atb="norm_param.epsilon")
+    epsilon = epsilon("normParam", "norm_param")
     begin_norm_axis = Param(
         int, 0, json="normParam.beginNormAxis", torch_atb="norm_param.begin_norm_axis"
     )

@@ -67,7 +67,7 @@ def op_of(node: Node) -> type[AtbOp]:
 
 def _given(node: Node) -> list[tuple[Param, Attr]]:
     params = op_of(node).params.values()
-    return [(p, node.attrs[p.name]) for p in params if node.attrs[p.name] != p.omitted]
+    return [(p, node.attrs[p.name]) for p in params if p.always or node.attrs[p.name] != p.omitted]
 
 
 def json_params(node: Node) -> dict[str, Any]:
