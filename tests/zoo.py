@@ -88,7 +88,7 @@ def build(name: str, root: Path) -> Path:
 
 
 def load(path: Path) -> PreTrainedModel:
-    """Loads a model as the reference runs it: float32, the attention HuggingFace picks, eval mode."""
+    """Loads a model as the reference runs it: float32, default attention, eval mode."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 

@@ -1,0 +1,1 @@
+"""What code can be generated for; one package a target, none of them knows another."""

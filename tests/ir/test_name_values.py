@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+from codegen.frontend.raising import raise_module
 from ir.interpret import interpret
 from ir.passes.base import run_passes
 from ir.passes.cache_kv import CacheKv
 from ir.passes.name_values import NameValues, joined_name
 from ir.passes.pack_linears import PackLinears
 from ir.structure import same_structure
-
-from codegen.frontend.raising import raise_module
 from tests.codegen.frontend.test_raising import prefill_inputs
 from tests.frontend_util import load_module, weights_of
 
