@@ -33,18 +33,20 @@ class Problem:
         module: Path of the module in the model: ``model.layers.0.self_attn``.
         source: ``file.py:line`` of the modelling code, empty if unknown.
         reason: What cannot be expressed, and why.
-        remedy: What the user can do about it, empty if nothing.
+        remedy: What the user can do about it.
     """
 
     module: str
     source: str
     reason: str
-    remedy: str = ""
+    remedy: str = (
+        "rewrite this part of the modelling code with supported operations, or report the model"
+    )
 
     def __str__(self) -> str:
         place = " at ".join(part for part in (self.module, self.source) if part)
         head = f"{place}: {self.reason}" if place else self.reason
-        return f"{head} (remedy: {self.remedy})" if self.remedy else head
+        return f"{head} (remedy: {self.remedy})"
 
 
 class UnsupportedError(CodegenError):

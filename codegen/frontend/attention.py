@@ -77,9 +77,9 @@ class Tracing:
         """Path of a module of the traced model."""
         return self.paths.get(id(module.__dict__), "")
 
-    def refuse(self, module: str, reason: str, remedy: str = "") -> UnsupportedError:
+    def refuse(self, module: str, reason: str) -> UnsupportedError:
         """Notes a problem at the modelling line that is being traced; gives the error to raise."""
-        problem = Problem(module, _modelling_line(), reason, remedy)
+        problem = Problem(module, _modelling_line(), reason)
         self.problems.append(problem)
         return UnsupportedError([problem])
 
@@ -264,6 +264,16 @@ def _modelling_line() -> str:
             return f"{Path(file).name}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
+
+
+def failing_line(error: BaseException) -> str:
+    """``file.py:line`` of the modelling code that an exception passed through last."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename).name
+        place = f"{file}:{trace.tb_lineno}" if "modeling" in file else place
+        trace = trace.tb_next
+    return place
 
 
 def _experts(module: nn.Module, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:

@@ -111,16 +111,15 @@ def load_config(source: Source) -> PreTrainedConfig:
 
 
 def _check(source: Source, config: PreTrainedConfig) -> None:
-    for part in ("vision_config", "audio_config"):
-        if getattr(config, part, None) is not None:
-            raise UnsupportedError(
-                [
-                    Problem(
-                        "", "config.json", f"the model has a {part}, only text models are compiled",
-                        "save its language model as a directory of its own",
-                    )
-                ]
-            )  # fmt: skip
+    if getattr(config, "audio_config", None) is not None:
+        raise UnsupportedError(
+            [
+                Problem(
+                    "", "config.json", "the model has an audio_config, only text and images are "
+                    "compiled", "save its language model as a directory of its own",
+                )
+            ]
+        )  # fmt: skip
     if source.config.get("quantization_config") is not None:
         raise UnsupportedError(
             [
@@ -130,7 +129,7 @@ def _check(source: Source, config: PreTrainedConfig) -> None:
                 )
             ]
         )  # fmt: skip
-    layers = getattr(config, "num_hidden_layers", 1)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
     if not isinstance(layers, int) or not 0 < layers <= _LAYER_LIMIT:
         raise BadInputError(
             f"{source.path / 'config.json'}: {layers!r} layers, must be 1 to {_LAYER_LIMIT}"
@@ -195,8 +194,11 @@ def accepted(model: nn.Module, *names: str) -> list[str]:
 
 def _model_class(source: Source, config: PreTrainedConfig) -> Callable[..., PreTrainedModel]:
     import transformers
-    from transformers import AutoModelForCausalLM, PreTrainedModel
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    )
 
     named: Any = getattr(transformers, source.architecture or "_", None)
     if (
@@ -208,6 +210,8 @@ def _model_class(source: Source, config: PreTrainedConfig) -> Callable[..., PreT
         return named._from_config
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForCausalLM.from_config
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText.from_config
     if source.trust_remote_code and "auto_map" in source.config:
 
         def remote(config: PreTrainedConfig, **options: Any) -> PreTrainedModel:

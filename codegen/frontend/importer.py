@@ -295,7 +295,9 @@ class _Importer:
         return str(self.convert.dim(size.meta["val"] if isinstance(size, fx.Node) else size, node))
 
     def _experts(self, node: fx.Node) -> Bound:
-        raise self._unsupported(node, "a mixture of experts cannot be compiled")
+        where, remedy = location(node), "use a dense model: experts are not supported yet"
+        reason = "a mixture of experts cannot be compiled"
+        raise UnsupportedError([Problem(where.module, where.source, reason, remedy)])
 
     def _rope_frequencies(self, node: fx.Node) -> Bound:
         positions, inv_freq, long, limit, factor, base = noise.full_args(node)

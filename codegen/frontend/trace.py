@@ -19,7 +19,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from codegen.errors import BadInputError, CodegenError, Problem, UnsupportedError
-from codegen.frontend.attention import REGISTERED, tracing
+from codegen.frontend.attention import REGISTERED, failing_line, tracing
 from codegen.frontend.convert import PREFIX
 from codegen.frontend.fold import Folding, FoldingRefusedError, folded
 from codegen.frontend.hf import (
@@ -35,6 +35,15 @@ from codegen.frontend.importer import Traced, import_program
 from codegen.frontend.lengths import longest
 from codegen.frontend.rope import rope_as_node
 from codegen.frontend.self_check import compare, shrunk
+from codegen.frontend.vision import (
+    FEATURES,
+    Image,
+    check_class,
+    image_token,
+    is_vision_language,
+    language_class,
+    look_at_image,
+)
 from ir.graph import Attr, Module
 from ir.verify import verify
 
@@ -105,21 +114,37 @@ def _trace(source: Source, config: PreTrainedConfig, fold: bool) -> tuple[Module
         if attention == REGISTERED and _mask_is_lost(module):
             continue
         module.meta.update(_facts(source, model), attention=attention)
+        if is_vision_language(config):
+            module.meta.update(_image_facts(source, model, module))
         verify(module)
         return module, type(model).__module__.startswith("transformers_modules")
     raise failures[0]
 
 
 def _facts(source: Source, model: PreTrainedModel) -> dict[str, Attr]:
-    config = model.config
+    config = model.config.get_text_config()
     sizes = ("vocab_size", "hidden_size", "max_position_embeddings", "num_hidden_layers")
     facts: dict[str, Attr] = {
         "model_class": type(model).__name__,
-        "model_type": str(config.model_type),
+        "model_type": str(model.config.model_type),
         "dtype": _dtype(source),
     }
     return facts | {
         name: value for name in sizes if isinstance(value := getattr(config, name, None), int)
+    }
+
+
+def _image_facts(source: Source, model: PreTrainedModel, module: Module) -> dict[str, Attr]:
+    """What is to be known of a language model that takes image features.
+
+    Raises:
+        UnsupportedError: Images change more than the hidden states of the image tokens.
+    """
+    check_class(model)
+    merged = trace_model(source, model, with_image=True)
+    return {
+        "model_class": language_class(model.config),
+        "image_token_id": image_token(module, merged),
     }
 
 
@@ -132,8 +157,13 @@ def _dtype(source: Source) -> str:
     return named if named in ("float16", "bfloat16", "float32") else "float32"
 
 
-def trace_model(source: Source, model: PreTrainedModel, fold: bool = True) -> Module:
+def trace_model(
+    source: Source, model: PreTrainedModel, fold: bool = True, with_image: bool = False
+) -> Module:
     """Traces a model that is built already, as it is; see `trace`.
+
+    With ``with_image``, the features of one image are another input, ``image_features``, float32
+    ``[image tokens, hidden]``.
 
     Raises:
         BadInputError: As `trace`.
@@ -145,19 +175,22 @@ def trace_model(source: Source, model: PreTrainedModel, fold: bool = True) -> Mo
     attempts = ((True, True), (True, False), (False, False)) if fold else ((False, False),)
     for folding, strip in attempts:
         try:
-            return import_program(source, export(model, folding, strip))
+            return import_program(source, export(model, folding, strip, with_image))
         except FoldingRefusedError:
             continue
     raise UnsupportedError([Problem("", "", "layers are used in a way that cannot be traced")])
 
 
-def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
+def export(
+    model: PreTrainedModel, fold: bool, strip: bool, with_image: bool = False
+) -> Traced:
     """Runs torch.export on fake tensors.
 
     Args:
         model: From `codegen.frontend.hf.build`; parameters on the meta device.
         fold: Put markers around layers and let one stand for those like it.
         strip: Hide the weights of layers that look like an earlier one.
+        with_image: Take the features of one image as an input.
 
     Raises:
         FoldingRefusedError: Trace again with ``strip`` or ``fold`` false.
@@ -168,6 +201,8 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
     names = ["input_ids", *accepted(model, "position_ids")]
     with mode:
         inputs = tuple(torch.zeros(1, _TRACED_TOKENS, dtype=torch.int64) for _ in names)
+    sizes: list[dict[int, Any]] = [{1: Dim.DYNAMIC} for _ in names]
+    image = _fake_image(model, mode) if with_image else None
     with contextlib.ExitStack() as stack:
         state = stack.enter_context(tracing(model))
         layers = stack.enter_context(folded(model, state, strip)) if fold else Folding()
@@ -176,11 +211,16 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
         stack.enter_context(_fake_parameters(model, mode))
         stack.enter_context(torch.no_grad())
         stack.enter_context(_quiet())
+        if image is not None:
+            stack.enter_context(image.instead(model))
+            names, sizes = [*names, FEATURES], [*sizes, {}]
+            with mode:
+                inputs += (torch.zeros(image.shape),)
         try:
             program = torch.export.export(
-                _Logits(model, names),
+                _Logits(model, names, image),
                 inputs,
-                dynamic_shapes=[tuple({1: Dim.DYNAMIC} for _ in names)],
+                dynamic_shapes=[tuple(sizes)],
                 strict=False,
             )
         except FoldingRefusedError:
@@ -192,9 +232,8 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
                 raise FoldingRefusedError(str(error)) from error
             if strip:
                 raise FoldingRefusedError(first_line(error)) from error
-            raise TraceFailedError(
-                [Problem("", "", f"torch.export failed: {first_line(error)}")]
-            ) from error
+            reason = f"torch.export failed: {first_line(error)}"
+            raise TraceFailedError([Problem("", failing_line(error), reason)]) from error
     if any(_is_mutable(node.target) for node in program.graph.nodes):
         with _quiet():
             program = program.run_decompositions({})
@@ -204,7 +243,14 @@ def export(model: PreTrainedModel, fold: bool, strip: bool) -> Traced:
         reason = "forward changes this tensor, so a second run would differ from the first"
         names = sorted(name.removeprefix(f"{PREFIX}.") for name in changed)
         raise UnsupportedError([Problem(name, "", reason) for name in names])
-    return Traced(program, model, layers, names, buffers, longest(program, _TRACED_TOKENS))
+    # How long a sequence may be does not depend on images, so it is read off the other trace.
+    limit = None if with_image else longest(program, _TRACED_TOKENS)
+    return Traced(program, model, layers, names, buffers, limit)
+
+
+def _fake_image(model: PreTrainedModel, mode: FakeTensorMode) -> Image:
+    with tracing(model), _fake_parameters(model, mode), torch.no_grad(), mode:
+        return look_at_image(model)
 
 
 @contextlib.contextmanager
@@ -222,15 +268,21 @@ def _is_mutable(target: object) -> bool:
 class _Logits(nn.Module):
     """The model as a function of its inputs that returns logits only."""
 
-    def __init__(self, model: nn.Module, names: list[str]) -> None:
+    def __init__(self, model: nn.Module, names: list[str], image: Image | None) -> None:
         super().__init__()
         self.model = model
         self.names = names
+        self.image = image
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        arguments = dict(zip(self.names, inputs, strict=True))
+        if self.image is not None:
+            self.image.features = [arguments.pop(FEATURES)]
+            # The vision tower is replaced, so the pixels only have to be there.
+            arguments["pixel_values"] = self.image.features[0]
+            inputs = inputs[:-1]
         for other in inputs[1:]:
             torch._check(inputs[0].shape[1] == other.shape[1])  # one length, one symbol
-        arguments = dict(zip(self.names, inputs, strict=True))
         return self.model(**arguments, use_cache=False, return_dict=True).logits
 
 

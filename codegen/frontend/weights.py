@@ -63,9 +63,9 @@ class WeightNames:
         """
         parameter = self.canonical.get(parameter, parameter)
         if parameter in self.merged:
-            raise UnsupportedError(
-                [Problem(parameter, "", "this weight is merged from several tensors when loaded")]
-            )
+            reason = "this weight is merged from several tensors when loaded"
+            remedy = "use a dense model: expert weights are not supported yet"
+            raise UnsupportedError([Problem(parameter, "", reason, remedy)])
         stored = self.stored.get(parameter)
         if stored is None:
             raise BadInputError(f"the checkpoint has no tensor {parameter}")

@@ -163,7 +163,7 @@ def test_every_problem_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_p
     assert result.stderr == (
         "error: unsupported, 2 problems:\n"
         "  - model.layers.0.attn at modelling.py:12: no such mask (remedy: use another)\n"
-        "  - model.layers.0.mlp: no experts\n"
+        f"  - model.layers.0.mlp: no experts (remedy: {Problem.remedy})\n"
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from codegen.frontend.raising.canon import flat_type
 from codegen.frontend.raising.flat_base import reshaped
-from codegen.frontend.raising.masks import Bias, Mask, declared, describe, mask_nodes
+from codegen.frontend.raising.masks import Bias, Mask, declared, describe
 from codegen.frontend.raising.statics import decode
 from ir.graph import Node, Value
 from ir.llm.attention import Attention
@@ -98,6 +98,4 @@ def _operand_mask(flat: Flat, value: Value) -> Mask:
     origin = flat.statics.origin(value)
     if origin.producer is not None and origin.producer.op == "trace.mask":
         return declared(origin.producer)
-    if not mask_nodes(flat.statics, value):
-        raise ValueError("the attention mask is computed by the modelling code itself")
     return describe(flat.statics, [Bias(value)])

@@ -6,6 +6,7 @@ a few tokens and must agree with that, so that nothing the modelling code adds i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,9 @@ from ir.types import DType, TensorType
 _PROBE = 12
 #: Most tokens that a check may need; a window of the modelling code's own beyond that is refused.
 _LARGEST_PROBE = 4200
+#: Operations of a mask after which the numbers of a few tokens do not tell those of many.
+_STEPS = frozenset({"floor", "floor_divide", "fmod", "remainder", "__rshift__"})
+_COMPARISONS = frozenset({"eq", "ge", "gt", "le", "lt", "ne", "clamp", "clamp_max", "clamp_min"})
 #: Additive values below this hide a key. Real biases are far smaller, float16 masks are -65504.
 HIDDEN = -1e4
 
@@ -110,11 +114,11 @@ def describe(statics: Statics, biases: Sequence[Bias]) -> Mask:
         return Mask(causal=False)
     nodes = list(dict.fromkeys(n for bias in biases for n in mask_nodes(statics, bias.value)))
     kinds = list(dict.fromkeys(declared(node) for node in nodes))
-    if len(kinds) != 1:
+    if len(kinds) > 1:
         raise ValueError(f"{len(kinds)} kinds of mask are added, expected one")
-    (mask,) = kinds
     total = _total(statics, biases)
     tokens = total.shape[-1]
+    mask = kinds[0] if kinds else _undeclared(statics, biases, total > HIDDEN)
     mask = _with_own_window(mask, total > HIDDEN)
     seen = mask.visible(tokens)
     relative = total - total.diagonal(dim1=1, dim2=2)[:, :, None]
@@ -126,6 +130,15 @@ def describe(statics: Statics, biases: Sequence[Bias]) -> Mask:
     if (relative - linear)[:, seen].abs().max() > 1e-5 * tokens:
         raise ValueError("a bias that is not linear in the distance is added to the scores")
     return replace(mask, slopes=slopes.float())
+
+
+def _undeclared(statics: Statics, biases: Sequence[Bias], visible: torch.Tensor) -> Mask:
+    """Causal or not, of a mask that the modelling code builds without any help."""
+    for bias in biases:
+        for node in statics.slice(bias.value):
+            if _name(node) in _STEPS:
+                raise ValueError(f"the modelling code builds it with {node.op}, in steps of tokens")
+    return Mask(causal=not visible.triu(1).any())
 
 
 def _total(statics: Statics, biases: Sequence[Bias]) -> torch.Tensor:
@@ -157,26 +170,39 @@ def _probe_size(statics: Statics, biases: Sequence[Bias]) -> int:
     """Tokens to evaluate so that a window which the modelling code itself cuts out shows.
 
     Such a window is a number or a stored table in the code that computes the bias, so there must
-    be more tokens than every number, or as many as the smallest table has.
+    be more tokens than every number, and than their sum where nothing else says what the mask is,
+    or as many as the smallest table has.
     """
-    largest = _PROBE
+    numbers = [_PROBE - 2]
+    declared_mask = False
     for bias in biases:
         for node in statics.slice(bias.value):
-            if node.op != "trace.mask":
-                largest = max([largest, *(number + 2 for number in _integers(node.attrs["args"]))])
+            if node.op == "trace.mask":
+                declared_mask = True
+            else:
+                numbers += _integers(node.attrs["args"], floats=_name(node) in _COMPARISONS)
         for constant in statics.constants(bias.value):
             square = constant.shape[-2:] if constant.dim() > 1 else ()
             if square and min(square) > _PROBE:
                 return min(square)
-    if largest > _LARGEST_PROBE:
-        raise ValueError(f"the modelling code builds it with the number {largest - 2} of its own")
-    return largest
+            if constant.numel() == 1 and constant.dtype != torch.bool:
+                numbers += _integers(constant.item(), floats=False)
+    largest = max(numbers) if declared_mask else max(numbers[0], sum(map(abs, numbers[1:])))
+    if largest + 2 > _LARGEST_PROBE:
+        raise ValueError(f"the modelling code builds it with the number {largest} of its own")
+    return largest + 2
 
 
-def _integers(argument: Attr) -> list[int]:
-    """Plain integers of a traced call that may be a window; the end of an open slice is none."""
+def _name(node: Node) -> str:
+    return node.op.split(".")[1].removesuffix("_") if node.op.startswith("aten.") else ""
+
+
+def _integers(argument: Attr, floats: bool) -> list[int]:
+    """Plain numbers of a traced call that may be a window; the end of an open slice is none."""
     if isinstance(argument, tuple):
-        return [number for item in argument for number in _integers(item)]
-    if isinstance(argument, int) and not isinstance(argument, bool) and argument < 2**62:
-        return [argument]
-    return []
+        return [number for item in argument for number in _integers(item, floats)]
+    if isinstance(argument, bool) or not isinstance(argument, int | float):
+        return []
+    if isinstance(argument, float) and (not floats or not math.isfinite(argument)):
+        return []
+    return [math.ceil(argument)] if abs(argument) < 2**62 else []

@@ -37,10 +37,6 @@ class Reasons:
         """Notes a failed match; not an error, some other pattern may fit."""
         self.misses.append(NoMatch(pattern, str(node.loc), reason))
 
-    def unsupported(self, node: Node, reason: str, remedy: str = "") -> None:
+    def unsupported(self, node: Node, reason: str) -> None:
         """Notes an error; all of them are shown together."""
-        told = remedy or (
-            "report the modelling code above; until it is supported, rewrite this part of the "
-            "modelling file with supported operations"
-        )
-        self.problems.append(Problem(node.loc.module, node.loc.source, reason, told))
+        self.problems.append(Problem(node.loc.module, node.loc.source, reason))

@@ -21,13 +21,11 @@ from codegen.targets.atb.emit_python_stages import (
     CARRIED,
     Stages,
     cache_inputs,
-    host_inputs,
     stages_of,
 )
 from codegen.targets.atb.host_inputs import BLOCK_SIZE
 from codegen.targets.atb.module import AtbModule
 from codegen.targets.atb.ops import SpellingError
-from codegen.templates import py_string
 from ir.graph import Graph
 
 __all__ = ["EmitOptions", "config", "emit", "format_python", "model_file_name"]
@@ -44,10 +42,12 @@ class EmitOptions:
     Attributes:
         api: The Python binding of ATB that it is written against.
         has_tokenizer: The model directory has a tokenizer, so ``run.py`` takes text.
+        eos_token_ids: Tokens that end a text.
     """
 
     api: Literal["_libatb_torch", "torch_atb"] = LIBATB
     has_tokenizer: bool = True
+    eos_token_ids: tuple[int, ...] = ()
 
 
 def model_file_name(module: AtbModule) -> str:
@@ -75,7 +75,8 @@ def emit(module: AtbModule, options: EmitOptions = EmitOptions()) -> dict[str, s
     try:
         stages = stages_of(module, options.api)
     except SpellingError as error:
-        remedy = f"use the other Python API ({LIBATB})" if options.api == TORCH_ATB else ""
+        other = f"use the other Python API ({LIBATB})"
+        remedy = other if options.api == TORCH_ATB else Problem.remedy
         raise UnsupportedError([Problem("", "", str(error), remedy)]) from error
     context = _context(module, options, stages)
     environment = templates.environment("atb_python")
@@ -121,17 +122,23 @@ def _ruff() -> str:
 
 
 def _context(module: AtbModule, options: EmitOptions, stages: Stages) -> dict[str, object]:
-    prefill, decode = (module.functions[name] for name in module.entries)
+    prefill = module.functions[module.entries[0]]
     inputs = inputs_of(module)
+    name = model_file_name(module).removesuffix(".py")
     listed = [group for group in stages.groups if group.form == "listed"]
     dtype, note = element_type(module)
     last = stages.groups[-1].kind
+    own = {
+        "atb_runtime": "from atb_runtime import ATBModel, load_weights",
+        name: f"from {name} import Model",
+    }
     heads = [builder for builder in stages.builders if builder.name == last.prefill]
     return {
         "api": options.api,
         "has_tokenizer": options.has_tokenizer,
         "model_class": _class_name(module),
-        "model_module": model_file_name(module).removesuffix(".py"),
+        "model_module": name,
+        "own_imports": tuple(line for _, line in sorted(own.items())),
         "facts": facts(module, dtype, note),
         "stages": stages,
         "any_scoped": any(kind.scoped for kind in stages.kinds),
@@ -140,10 +147,8 @@ def _context(module: AtbModule, options: EmitOptions, stages: Stages) -> dict[st
         "inputs": inputs,
         "config": repr(config(module)),
         "dtype": dtype.value,
-        "eos_token_ids": _eos(module),
+        "eos_token_ids": repr(options.eos_token_ids),
         "cache_rows": _cache_rows(prefill),
-        "prefill_host": _names(host_inputs(module, prefill)),
-        "decode_host": _names(host_inputs(module, decode)),
         "head_is_tokenwise": all(head.inputs == (CARRIED,) for head in heads),
         "block_size": BLOCK_SIZE,
     }
@@ -155,16 +160,6 @@ def _cache_rows(entry: Graph) -> str:
     if len(set(rows)) == 1:
         return f"({rows[0]!r},) * {len(rows)}"
     return repr(tuple(rows))
-
-
-def _names(names: tuple[str, ...]) -> str:
-    return "[" + ", ".join(py_string(name) for name in names) + "]"
-
-
-def _eos(module: AtbModule) -> str:
-    value = module.meta.get("eos_token_id")
-    ids = value if isinstance(value, tuple) else () if value is None else (value,)
-    return repr(tuple(int(str(i)) for i in ids))
 
 
 def _class_name(module: AtbModule) -> str:

@@ -7,11 +7,7 @@ from ir.graph import Node, Value
 from ir.recipe import Concat
 from ir.types import Dim
 
-_ELEWISE = {
-    "ELEWISE_MUL": "Element-wise product.",
-    "ELEWISE_SUB": "Element-wise difference.",
-    "ELEWISE_TANH": "Squashes to -1..1.",
-}
+_TO_HEADS = (0, 2, 1, 3)
 
 
 def comment(node: Node) -> str:
@@ -31,13 +27,21 @@ def _path(node: Node) -> str:
 def _linear(node: Node) -> str:
     x, weight = node.operand(0), node.operand(1)
     if weight.recipe is None:
-        return "Batched matrix product, one for each head."
+        scores = node.attrs["transpose_b"]
+        return (
+            "Scores: queries times keys, head by head." if scores else "Probabilities times values."
+        )
     what = _path(node)
     if isinstance(weight.recipe, Concat):
-        what = f"{len(weight.recipe.parts)} projections of one tensor in one product"
+        what = _listed([source.name.split(".")[-2] for source in weight.recipe.sources()])
+        what += " in one product"
     bias = ", with bias" if node.attrs["has_bias"] else ""
     stored = "" if node.attrs["transpose_b"] else ", weight stored [in, out]"
     return f"{what}: {_size(x)} -> {_size(node.result)} features{bias}{stored}."
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _gather(node: Node) -> str:
@@ -47,21 +51,20 @@ def _gather(node: Node) -> str:
 
 
 def _rms_norm(node: Node) -> str:
-    eps = node.attrs["epsilon"]
     offset = ", weight stored minus one" if node.attrs["model_type"] == "GEMMA_MODEL" else ""
-    return f"{_path(node)}: RMSNorm over {_size(node.result)} features, epsilon {eps}{offset}."
+    return f"{_path(node)}: RMSNorm of {_size(node.result)} features{offset}."
 
 
 def _layer_norm(node: Node) -> str:
-    eps = node.attrs["epsilon"]
-    return f"{_path(node)}: LayerNorm over {_size(node.result)} features, epsilon {eps}."
+    return f"{_path(node)}: LayerNorm of {_size(node.result)} features."
 
 
 def _rope(node: Node) -> str:
     width = _size(node.operand(2))
-    pairs = "element i with i + D/2" if node.attrs["rotary_coeff"] == 2 else "neighbours"
+    half = node.attrs["rotary_coeff"] == 2
+    pairs = f"element i turns with i + {int(str(width)) // 2}" if half else "neighbours turn"
     who = "queries" if node.operand(0) is node.operand(1) else "queries and keys"
-    return f"Rotary position embedding of {who}: pairs {pairs}, D = {width}."
+    return f"Rotary position embedding of {who}: {pairs}."
 
 
 def _cache(node: Node) -> str:
@@ -72,20 +75,19 @@ def _grouping(heads: object, kv_heads: object) -> str:
     if heads == kv_heads:
         return f"{heads} heads"
     shared = "1 key-value head" if kv_heads == 1 else f"{kv_heads} key-value heads"
-    kind = "MQA" if kv_heads == 1 else "GQA"
-    return f"{kind}: {heads} query heads share {shared}"
+    return f"{heads} query heads share {shared}"
 
 
 def _self_attention(node: Node) -> str:
     heads = _grouping(node.attrs["head_num"], node.attrs["kv_head_num"])
     mask = node.operand(3).type.shape
-    kind = "causal attention" if is_compressed(node.attrs, mask) else "attention as the mask says"
-    return f"Each token over its own sequence, {kind}. {heads}."
+    kind = "Causal attention" if is_compressed(node.attrs, mask) else "Attention under the mask"
+    return f"{kind} within each prompt; {heads}."
 
 
 def _paged_attention(node: Node) -> str:
     heads = _grouping(node.attrs["head_num"], node.attrs["kv_head_num"])
-    return f"The new token of each sequence over its cached tokens. {heads}."
+    return f"Attention of each new token over its cached sequence; {heads}."
 
 
 def _activation(node: Node) -> str:
@@ -99,28 +101,67 @@ def _activation(node: Node) -> str:
 
 def _elewise(node: Node) -> str:
     kind = str(node.attrs["elewise_type"])
-    if kind == "ELEWISE_MULS":
-        return f"Times {node.attrs['var_attr']}."
-    if kind != "ELEWISE_ADD":
-        return _ELEWISE.get(kind, "")
-    if node.operand(1).recipe is not None:
+    writer = {"ELEWISE_ADD": _sum, "ELEWISE_MULS": _times}.get(kind)
+    if writer is not None:
+        return writer(node)
+    return {"ELEWISE_MUL": "Product.", "ELEWISE_SUB": "Difference."}.get(kind, "")
+
+
+def _times(node: Node) -> str:
+    factor = node.attrs["var_attr"]
+    if any(_is(user, "ELEWISE_TANH") for user in node.result.users):
+        return f"Soft cap, cap * tanh(x / cap); here the factor in front of tanh, {factor}."
+    producer = node.operand(0).producer
+    if producer is not None and _is(producer, "ELEWISE_TANH"):
+        return f"The cap: results stay between -{factor} and {factor}."
+    return f"A constant factor of the model: {factor}."
+
+
+def _sum(node: Node) -> str:
+    left, right = node.operand(0), node.operand(1)
+    if right.recipe is not None:
         return "Plus a vector."
-    if node.operand(1).name.endswith("mask"):
-        return "The mask hides what a token may not see."
-    return "Sum, the residual stream where it goes on."
+    if right.name.endswith("mask"):
+        return "-inf where a token may not look."
+    # the residual stream comes into the layer, or is itself such a sum
+    makers = (left.producer, right.producer)
+    stream = any(maker is None or _is(maker, "ELEWISE_ADD") for maker in makers)
+    return "Residual connection." if stream else "Sum."
+
+
+def _is(node: Node, kind: str) -> bool:
+    return node.attrs.get("elewise_type") == kind
 
 
 def _softmax(node: Node) -> str:
-    return "Attention probabilities over the keys."
+    return "Probabilities over the keys."
 
 
 def _split(node: Node) -> str:
     sizes = " + ".join(str(_size(v, int(str(node.attrs["split_dim"])))) for v in node.results)
-    return f"Pieces: {sizes}."
+    return f"Cut into {sizes}."
+
+
+def _concat(node: Node) -> str:
+    return "Joined again."
+
+
+def _slice(node: Node) -> str:
+    return "A part of each row."
+
+
+def _transpose(node: Node) -> str:
+    before, after = _size(node.operand(0), 0), _size(node.result, 0)
+    if not isinstance(before, int) and isinstance(after, int):
+        return "Heads in front: each is a matrix of its own."
+    if isinstance(before, int) and not isinstance(after, int):
+        return "Tokens in front again."
+    return "Heads before keys." if node.attrs["perm"] == _TO_HEADS else "Another order of the axes."
 
 
 _WRITERS = {
     "atb.activation": _activation,
+    "atb.concat": _concat,
     "atb.elewise": _elewise,
     "atb.gather": _gather,
     "atb.layer_norm": _layer_norm,
@@ -130,6 +171,8 @@ _WRITERS = {
     "atb.rms_norm": _rms_norm,
     "atb.rope": _rope,
     "atb.self_attention": _self_attention,
+    "atb.slice": _slice,
     "atb.softmax": _softmax,
     "atb.split": _split,
+    "atb.transpose": _transpose,
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from codegen.errors import UnsupportedError
-from codegen.targets.atb.host_inputs import RopeTable
+from codegen.targets.atb.host_inputs import BatchMask, CacheMask, Feed, RopeTable, SequenceMask
 from codegen.targets.atb.lower_checks import contract_problems
 from codegen.targets.atb.module import AtbModule
 from ir.graph import Attr
@@ -40,7 +42,7 @@ def element_type(module: AtbModule) -> tuple[DType, str]:
     wanted = next((dtype for dtype in half if dtype.value == named), DType.BFLOAT16)
     problems = contract_problems(module, wanted)
     if not problems:
-        why = "" if named == wanted.value else f"ATB computes in 16 bits; the checkpoint: {named}"
+        why = "" if named == wanted.value else f"ATB computes in 16 bits; the checkpoint is {named}"
         return wanted, why
     (other,) = (dtype for dtype in half if dtype is not wanted)
     if contract_problems(module, other):
@@ -60,10 +62,28 @@ def facts(module: AtbModule, dtype: DType, note: str) -> tuple[str, ...]:
         f"vocabulary of {module.meta.get('vocab_size')} tokens",
         f"element type {dtype.value}" + (f" ({note})" if note else ""),
     ]
-    for feed in module.feeds:
-        if isinstance(feed.source, RopeTable):
-            lines.append(_rope(feed.source))
+    lines += [_rope(feed.source) for feed in module.feeds if isinstance(feed.source, RopeTable)]
+    lines += _windows(module)
     return tuple(lines)
+
+
+def window_of(feed: Feed) -> int | None:
+    """How many tokens a token sees under a mask, None for all and for what is no mask."""
+    if isinstance(feed.source, (SequenceMask, CacheMask, BatchMask)):
+        return feed.source.window
+    return None
+
+
+def _windows(module: AtbModule) -> list[str]:
+    """How many layers see how many tokens, as far as that is limited."""
+    windows = {name: window_of(feed) for feed in module.feeds for name in feed.names}
+    layers = [call for call in module.functions[module.entries[0]].nodes if call.attrs["scope"]]
+    count = Counter(windows.get(value.name) for call in layers for value in call.inputs)
+    return [
+        f"sliding window of {window} tokens in {'all' if n == len(layers) else n} layers"
+        for window, n in count.items()
+        if window is not None
+    ]
 
 
 def _attention(heads: Attr, kv_heads: Attr, head_dim: Attr) -> str:

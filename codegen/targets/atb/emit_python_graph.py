@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from codegen.errors import CodegenError
 from codegen.targets.atb.emit_python_comments import comment
 from codegen.targets.atb.emit_python_weights import Quote, WeightNames, describe, weight_name
-from codegen.targets.atb.ops import Linear, Reshape, Split, json_params, torch_atb_struct
+from codegen.targets.atb.ops import (
+    Linear,
+    Reshape,
+    SelfAttention,
+    Split,
+    json_params,
+    torch_atb_struct,
+)
 from codegen.targets.atb.ops.spelling import op_of
 from codegen.templates import py_string
 from ir.graph import Graph, Node, Value
@@ -90,8 +97,8 @@ def operation_names(graph: Graph) -> dict[Node, str]:
     """What each operation of a graph is called in the emitted code.
 
     The name is the module path below the layer with ``_`` for ``.`` (``mlp_down_proj``), followed
-    by what is done where a module does several things (``self_attn_rope``), numbered where that
-    occurs more than once.
+    by what is done (``self_attn_rope``) unless it is all that the module does or what the module
+    has its weight for, numbered where that occurs more than once.
 
     Args:
         graph: A callee of an entry.
@@ -101,11 +108,12 @@ def operation_names(graph: Graph) -> dict[Node, str]:
     shared = _shared_length(list(paths.values()))
     below = {node: re.sub(r"\W", "_", "_".join(path[shared:])) for node, path in paths.items()}
     per_path = Counter(below.values())
+    weighted = Counter(below[node] for node in nodes if _weighted(node))
     names: dict[Node, str] = {}
     count: Counter[str] = Counter()
     for node in nodes:
         path = below[node]
-        alone = path and per_path[path] == 1
+        alone = path and (per_path[path] == 1 or (_weighted(node) and weighted[path] == 1))
         base = path if alone else "_".join(part for part in (path, _action(node)) if part)
         base = base[:_LONGEST_NAME]
         count[base] += 1
@@ -131,8 +139,14 @@ def _shared_length(paths: list[list[str]]) -> int:
     return length - 1 if length and all(len(path) == length for path in paths) else length
 
 
+def _weighted(node: Node) -> bool:
+    return any(value.recipe is not None for value in node.inputs)
+
+
 def _action(node: Node) -> str:
     """What a node does, in a word or two: ``rope``, ``add``."""
+    if node.op == SelfAttention.name:
+        return "attention"
     for attribute in ("elewise_type", "activation_type"):
         if attribute in node.attrs:
             return str(node.attrs[attribute]).partition("_")[2].lower()
@@ -165,6 +179,7 @@ class GraphPrinter:
         self._source: dict[Value, str] = {}
         self._taken = {*inputs.values(), *(f"{name}_out" for name in outputs.values())}
         self._base: dict[Value, Value] = {}
+        self._said = ""
 
     def steps(self) -> tuple[Step, ...]:
         """The body of the builder."""
@@ -203,12 +218,16 @@ class GraphPrinter:
                 self._source[value] = self._name(value)
         return Step(
             "operation",
-            tuple(textwrap.wrap(comment(node), _COMMENT_WIDTH)),
+            self._comment(node),
             self._operations[node],
             self._arguments(node),
             tuple(inputs),
             tuple(self._source[v] for v in node.results),
         )
+
+    def _comment(self, node: Node) -> tuple[str, ...]:
+        before, self._said = self._said, comment(node)
+        return tuple(textwrap.wrap(self._said, _COMMENT_WIDTH)) if self._said != before else ()
 
     def _arguments(self, node: Node) -> str:
         if self._api == TORCH_ATB:

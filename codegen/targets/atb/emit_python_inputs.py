@@ -32,6 +32,7 @@ class Rope:
         function: Name of the function that makes it.
         constant: Name of the constant with the frequencies.
         frequencies: Expression of the frequencies.
+        listed: The expression is the numbers themselves.
         long_frequencies: The same for long sequences, empty if there are none.
         width: Columns of the table.
         half: The pairs are the two halves of a head.
@@ -44,6 +45,7 @@ class Rope:
     function: str
     constant: str
     frequencies: str
+    listed: bool
     long_frequencies: str
     width: int
     half: bool
@@ -166,10 +168,12 @@ def _entry(
 def _rope(table: RopeTable, index: int) -> Rope:
     suffix = "" if index == 0 else f"_{index + 1}"
     long = table.long_inv_freq
+    frequencies = _frequencies(table.inv_freq)
     return Rope(
         function=f"rope_table{suffix}",
         constant=f"INV_FREQ{suffix}",
-        frequencies=_frequencies(table.inv_freq),
+        frequencies=frequencies,
+        listed=frequencies == _numbers(table.inv_freq),
         long_frequencies="" if long is None else _frequencies(long),
         width=table.rotary_dim,
         half=table.style == "half",
@@ -189,7 +193,7 @@ def _frequencies(inv_freq: tuple[float, ...]) -> str:
         for base in (float(f"{guess:.{digits}g}") for digits in range(1, 8)):
             if tuple((1.0 / base**exponents).tolist()) == inv_freq:
                 return f"1.0 / {base!r} ** (torch.arange(0, {dim}, 2).float() / {dim})"
-    return f"torch.tensor([{', '.join(map(repr, inv_freq))}])"
+    return _numbers(inv_freq)
 
 
 def _numbers(values: tuple[float, ...] | None) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from codegen.errors import CodegenError
+from codegen.targets.atb.emit_python_facts import window_of
 from codegen.targets.atb.emit_python_graph import LIBATB, Builder, GraphPrinter, Output
 from codegen.targets.atb.emit_python_weights import PackedWeight, WeightNames, pack, quoted
 from codegen.targets.atb.module import AtbModule
@@ -131,16 +132,6 @@ def cache_inputs(entry: Graph) -> tuple[Value, ...]:
     return tuple(v for v in entry.inputs if _CACHE.fullmatch(v.name))
 
 
-def host_inputs(module: AtbModule, entry: Graph) -> tuple[str, ...]:
-    """Names of an entry's inputs that some operation reads on the host."""
-    found: set[str] = set()
-    for call in entry.nodes:
-        callee = module.callee(call)
-        for value in _read_on_host(callee):
-            found.add(call.operand(callee.inputs.index(value)).name)
-    return tuple(name for name in entry_inputs(entry) if name in found)
-
-
 def _read_on_host(graph: Graph) -> list[Value]:
     found: dict[Value, None] = {}
     for node in graph.nodes:
@@ -221,7 +212,11 @@ class _Maker:
         made = [self._builders[key] for key in keys]
         if replace(made[0], name="", doc="") == replace(made[1], name="", doc=""):
             # nothing depends on the phase: one graph serves both
-            shared = replace(made[0], name=self._free(base), doc=_doc(base, ""))
+            shared = replace(
+                made[0],
+                name=self._free(base),
+                doc=made[0].doc.partition(",")[0] + ", for prompts and single tokens alike.",
+            )
             self._builders.update(dict.fromkeys(keys, shared))
             made = [shared, shared]
         recipes = [
@@ -255,7 +250,7 @@ class _Maker:
         phase, _, base = graph.name.partition("_")
         return Builder(
             name=self._free(graph.name),
-            doc=_doc(base, phase),
+            doc=_doc(base, phase, self._window(inputs.values())),
             scoped=bool(scope),
             inputs=self._in_tensors(graph, inputs),
             caches=tuple(n for n in inputs.values() if _CACHE.fullmatch(n)),
@@ -264,6 +259,11 @@ class _Maker:
             outputs=tuple(Output(name, _tail(value)) for value, name in outputs.items()),
             steps=steps,
         )
+
+    def _window(self, names: Iterable[str]) -> int | None:
+        """How many tokens the attention over some of these inputs sees, None for all."""
+        windows = {name: window_of(feed) for feed in self.module.feeds for name in feed.names}
+        return next((windows[name] for name in names if windows.get(name)), None)
 
     def _in_tensors(self, graph: Graph, inputs: dict[Value, str]) -> tuple[str, ...]:
         """Names of the inputs. In ``torch_atb`` a tensor is on the device or on the host."""
@@ -308,12 +308,12 @@ def _tail(value: Value) -> tuple[int, ...]:
     return tuple(int(str(dim)) for dim in value.type.shape[1:])
 
 
-def _doc(base: str, phase: str) -> str:
+def _doc(base: str, phase: str, window: int | None) -> str:
     what = base.replace("_", " ").capitalize()
-    return {
-        "prefill": f"{what}, for all tokens of the prompts.",
-        "decode": f"{what}, for one new token of each sequence.",
-    }.get(phase, f"{what}, for prompts and single tokens alike.")
+    if window is not None:
+        what += f" with a window of {window} tokens"
+    when = "all tokens of the prompts" if phase == "prefill" else "one new token of each sequence"
+    return f"{what}, for {when}."
 
 
 def _groups(kinds: Sequence[Kind], scopes: Sequence[str]) -> list[Group]:

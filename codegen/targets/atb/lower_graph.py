@@ -20,7 +20,7 @@ from ir.types import Dim, TensorType, scale_dim
 class NoLoweringError(CodegenError):
     """A node has no ATB form; turned into a problem of the module that names the node's place."""
 
-    def __init__(self, reason: str, remedy: str = "") -> None:
+    def __init__(self, reason: str, remedy: str = Problem.remedy) -> None:
         self.reason = reason
         self.remedy = remedy
         super().__init__(reason)
@@ -246,7 +246,7 @@ class GraphLowering:
         self.target.outputs = [solid(self.target, self.read(v)) for v in self.source.outputs]
         self._prune()
 
-    def _give_up(self, node: Node, reason: str, remedy: str = "") -> None:
+    def _give_up(self, node: Node, reason: str, remedy: str = Problem.remedy) -> None:
         """Records a problem; stand-ins for the results let later problems be found too."""
         self.module.problems.append(
             Problem(node.loc.module, node.loc.source, f"{node.op}: {reason}", remedy)
