@@ -11,16 +11,18 @@ from typing import Any
 
 import torch
 
+from codegen.frontend.raising.chains import chain, leaves, run_chain
 from codegen.frontend.raising.eager import base_name
 from codegen.frontend.raising.problems import Reasons
 from codegen.frontend.raising.statics import decode
 from ir.graph import Graph, Node, Value
 from ir.llm.elementwise import ACTIVATIONS, Activation, Clamp, Softcap
-from ir.op import Env, lookup
 
 _GRID = torch.cat((torch.linspace(-12, 12, 4801), torch.tensor([0.0, 1e-3, -1e-3])))
 #: float32 arithmetic in another order differs by a few units in the last place of values up to 12.
 _TOLERANCE = 4e-6
+#: Operations after the anchor that may still belong to it.
+_LONGEST = 8
 _POINTWISE = set(
     "abs add div elu erf exp gelu hardswish log mish mul neg pow reciprocal relu rsub selu sigmoid "
     "silu softplus sqrt square sub tanh".split()
@@ -45,36 +47,26 @@ def raise_activations(graph: Graph, reasons: Reasons) -> int:
     return found
 
 
-def _is_pointwise(node: Node | None) -> bool:
-    return node is not None and base_name(node) in _POINTWISE
+def _is_pointwise(node: Node) -> bool:
+    return base_name(node) in _POINTWISE
 
 
-def _source(value: Value, inside: set[Node]) -> Value | None:
-    """The one tensor that everything in ``inside`` is computed from, if it is one."""
-    sources = {
-        operand
-        for node in inside
-        for operand in node.inputs
-        if operand.producer not in inside and (operand.data is None or operand.data.numel() > 1)
-    }
-    return next(iter(sources)) if len(sources) == 1 else None
+def _source(nodes: set[Node]) -> Value | None:
+    """The one tensor that a chain is computed from, if it is one; numbers do not count."""
+    sources = [v for v in leaves(nodes) if v.data is None or v.data.numel() > 1]
+    return sources[0] if len(sources) == 1 else None
 
 
 def _regions(anchor: Node) -> list[tuple[Node, set[Node], Value]]:
     """Growing chains around the anchor: ``(last node, nodes, x)``, the largest last."""
     regions: list[tuple[Node, set[Node], Value]] = []
     last: Node | None = anchor
-    for _ in range(8):
+    for _ in range(_LONGEST):
         if last is None or not _is_pointwise(last):
             break
-        inside: set[Node] = set()
-        stack = [last]
-        while stack:
-            node = stack.pop()
-            inside.add(node)
-            stack += [v.producer for v in node.inputs if v.producer and _is_pointwise(v.producer)]
-        for nodes in (_cut(inside, anchor, last), inside):
-            x = _source(last.result, nodes)
+        for stop in (anchor.operand(0), None):
+            nodes = chain(last, _is_pointwise, stop)
+            x = _source(nodes)
             if x is not None and x.type == last.result.type:
                 regions.append((last, nodes, x))
         users = last.result.users
@@ -82,32 +74,9 @@ def _regions(anchor: Node) -> list[tuple[Node, set[Node], Value]]:
     return regions
 
 
-def _cut(inside: set[Node], anchor: Node, last: Node) -> set[Node]:
-    """Only the nodes between the operands of the anchor and ``last``."""
-    x = anchor.operand(0)
-    kept: set[Node] = set()
-    stack = [last]
-    while stack:
-        node = stack.pop()
-        if node in kept:
-            continue
-        kept.add(node)
-        stack += [v.producer for v in node.inputs if v is not x and v.producer in inside]
-    return kept
-
-
-def _evaluate(graph: Graph, nodes: set[Node], x: Value, y: Value) -> torch.Tensor:
-    env: dict[Value, torch.Tensor] = {x: _GRID}
-    for node in graph.nodes:
-        if node in nodes:
-            inputs = [env.get(v, v.data) for v in node.inputs]
-            env[node.result] = lookup(node.op).evaluate(node, inputs, Env())[0]
-    return env[y]
-
-
 def _raise_from(graph: Graph, anchor: Node, reasons: Reasons) -> int:
     for last, nodes, x in reversed(_regions(anchor)):
-        y = _evaluate(graph, nodes, x, last.result)
+        y = run_chain(graph, nodes, {x: _GRID}, last.result, _GRID.numel())
         known = _known(y, nodes)
         if known is None:
             continue

@@ -51,7 +51,8 @@ def fold_eager_attention(graph: Graph, statics: Statics, reasons: Reasons) -> in
     """Replaces every written-out attention of a graph by one ``raise.attention`` node.
 
     Returns:
-        How many were found. Those that look like one but do not match leave their reason.
+        How many were found. A softmax over scores that does not match is a problem: no other
+        rule takes scores.
     """
     found = 0
     for softmax in list(graph.nodes):
@@ -62,7 +63,7 @@ def fold_eager_attention(graph: Graph, statics: Statics, reasons: Reasons) -> in
             product, v = _weighted_values(softmax.result)
             mask = describe(statics, scores.biases)
         except _NotScoresError as failure:
-            reasons.no_match("eager-attention", softmax, str(failure))
+            reasons.unsupported(softmax, f"the attention is not understood: {failure}")
             continue
         except ValueError as failure:
             reasons.unsupported(softmax, f"the attention mask is not understood: {failure}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def view(flat: Flat, node: Node) -> None:
         elementwise(flat, node)
         return
     before, after = (
-        [dim for dim in v.type.shape[: token_axis(v.type.shape)] if dim != 1] for v in (x, y)
+        math.prod(map(number, v.type.shape[: token_axis(v.type.shape)])) for v in (x, y)
     )
     if before != after:
         raise ValueError(f"a view of {x.type} as {y.type} mixes tokens with another dimension")

@@ -162,7 +162,7 @@ def _with_own_window(mask: Mask, visible: torch.Tensor) -> Mask:
         return mask
     narrowed = replace(mask, window=int(visible.sum(-1).max()))
     if not torch.equal(visible, narrowed.visible(tokens).expand_as(visible)):
-        raise ValueError("the numbers of the mask are not those of its declared kind")
+        raise ValueError("it hides other keys than a causal mask or a sliding window does")
     return narrowed
 
 

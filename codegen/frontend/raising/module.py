@@ -60,8 +60,12 @@ def raise_module(traced: Module) -> Raised:
     """
     module, reasons = traced.copy(), Reasons()
     statics = Statics(module)
+    broken: set[str] = set()
     for graph in module:
+        known = len(reasons.problems)
         fold_eager_attention(graph, statics, reasons)
+        if len(reasons.problems) > known:
+            broken.add(graph.name)  # what follows from that is not worth telling
     statics = Statics(module)
     limit = int(str(module.meta.get("max_position_embeddings") or 2048))
     layers = {graph.name: _raise_graph(graph, statics, reasons, limit) for graph in module}

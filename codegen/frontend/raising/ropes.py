@@ -11,12 +11,12 @@ them differently:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from codegen.frontend.raising.canon import flat_order
+from codegen.frontend.raising.chains import chain, leaves, run_chain
 from codegen.frontend.raising.eager import base_name
 from codegen.frontend.raising.flatten import Flat
 from codegen.frontend.raising.problems import Reasons
@@ -24,7 +24,7 @@ from codegen.frontend.raising.statics import Override, Statics, decode
 from ir.graph import Graph, Location, Node, Value
 from ir.llm.elementwise import Scale
 from ir.llm.rope import STYLES, Rope, RopeTable
-from ir.op import Env, Tensors, lookup
+from ir.op import Env, Tensors
 from ir.types import DType, Sym, TensorType
 
 #: Positions of the numeric check, enough to tell frequencies apart. They have no gaps: a model
@@ -87,6 +87,7 @@ class _Frequencies:
     inv_freq: torch.Tensor
     scale: float
     switch: Node | None = None
+    long_inv_freq: torch.Tensor | None = None
 
 
 class _Finder:
@@ -97,67 +98,36 @@ class _Finder:
         self.statics: Statics = flat.statics
 
     def is_candidate(self, node: Node) -> bool:
-        """Ends a chain that may be a rotation: its users are outside such chains."""
-        if not self._inside(node) or len(node.results) != 1 or node.result.type.rank != 3:
+        """Ends a chain that may be a rotation."""
+        if not _inside(node) or len(node.results) != 1 or node.result.type.rank != 3:
             return False
-        return any(v in self.flat.probes for v in self._leaves(node))
-
-    def _inside(self, node: Node | None) -> bool:
-        return node is not None and (base_name(node) or node.op) in _INSIDE
-
-    def _leaves(self, node: Node) -> list[Value]:
-        return list(dict.fromkeys(self._walk(node, None)))
-
-    def _walk(self, node: Node, stop: Value | None) -> Iterator[Value]:
-        """Leaves of the chain that ends in ``node``; ``stop`` counts as one."""
-        seen: set[Node] = set()
-        stack = [node]
-        while stack:
-            current = stack.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            for value in current.inputs:
-                if value is stop or not self._inside(value.producer):
-                    yield value
-                else:
-                    assert value.producer is not None
-                    stack.append(value.producer)
+        return any(v in self.flat.probes for v in leaves(chain(node, _inside)))
 
     def try_node(self, node: Node) -> int:
-        """Matches the chain that ends in ``node``; the first fitting source of it wins."""
-        probes = [v for v in self._leaves(node) if v in self.flat.probes]
+        """Matches the chain that ends in ``node``; the nearest fitting source of it wins."""
+        nodes = chain(node, _inside)
+        probes = [v for v in leaves(nodes) if v in self.flat.probes]
         frequencies = self._frequencies([self.flat.probes[v] for v in probes])
         if frequencies is None:
             self.reasons.no_match("rope", node, "its tables are not cosines and sines")
             return 0
-        for x in self._sources(node):
+        for x in self._sources(node, nodes):
             if self._rotates(node, x, probes, frequencies):
                 return 1
         self.reasons.no_match("rope", node, "no rotary style gives its numbers")
         return 0
 
-    def _sources(self, node: Node) -> list[Value]:
+    def _sources(self, node: Node, nodes: set[Node]) -> list[Value]:
         """Values that the whole chain is computed from, nearest first."""
-        depth: dict[Value, int] = {}
         order = {n: i for i, n in enumerate(self.flat.graph.nodes)}
-        stack, seen = [node], set[Node]()
-        while stack:
-            current = stack.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            for value in current.inputs:
-                if value.data is None and value not in self.flat.probes:
-                    depth[value] = order.get(value.producer, -1) if value.producer else -1
-                    if value.producer is not None and self._inside(value.producer):
-                        stack.append(value.producer)
-        candidates = sorted(depth, key=lambda v: depth[v], reverse=True)
-        return [v for v in candidates if v.type.rank == 3 and self._only_source(node, v)]
+        read = dict.fromkeys(value for n in nodes for value in n.inputs)
+        data = [v for v in read if v.data is None and v not in self.flat.probes]
+        data.sort(key=lambda v: order[v.producer] if v.producer else -1, reverse=True)
+        return [v for v in data if v.type.rank == 3 and self._only_source(node, v)]
 
     def _only_source(self, node: Node, x: Value) -> bool:
-        leaves = set(self._walk(node, x))
-        return all(v is x or v in self.flat.probes or v.data is not None for v in leaves)
+        found = leaves(chain(node, _inside, x), x)
+        return all(v is x or v in self.flat.probes or v.data is not None for v in found)
 
     def _rotates(self, node: Node, x: Value, probes: list[Value], found: _Frequencies) -> bool:
         rotary_dim = 2 * found.inv_freq.numel()
@@ -167,7 +137,9 @@ class _Finder:
         generator = torch.Generator().manual_seed(0)
         tail = [int(str(dim)) for dim in x.type.shape[1:]]
         sample = torch.randn(_POSITIONS.numel(), *tail, generator=generator)
-        actual = self._run(node, x, sample, probes, found)
+        given = {x: sample} | {probe: self._probe_numbers(probe, found) for probe in probes}
+        nodes = chain(node, _inside, x)
+        actual = run_chain(self.flat.graph, nodes, given, node.result, _POSITIONS.numel())
         for style in STYLES:
             cos, sin = _table(found, style)
             draft = Node("llm.rope", (), {"style": style}, node.loc)
@@ -178,31 +150,6 @@ class _Finder:
             self._replace(node, x, style, found, factor)
             return True
         return False
-
-    def _run(
-        self, node: Node, x: Value, sample: torch.Tensor, probes: list[Value], found: _Frequencies
-    ) -> torch.Tensor:
-        env: dict[Value, torch.Tensor] = {x: sample}
-        for probe in probes:
-            env[probe] = self._probe_numbers(probe, found)
-        inside: set[Node] = set()
-        stack = [node]
-        while stack:
-            current = stack.pop()
-            if current not in inside:
-                inside.add(current)
-                stack += [
-                    v.producer
-                    for v in current.inputs
-                    if v is not x and v.producer is not None and self._inside(v.producer)
-                ]
-        context = Env(sizes={"tokens": _POSITIONS.numel()})
-        for current in self.flat.graph.nodes:
-            if current in inside:
-                inputs = [env.get(v, v.data) for v in current.inputs]
-                results = lookup(current.op).evaluate(current, inputs, context)
-                env.update(zip(current.results, results, strict=True))
-        return env[node.result]
 
     def _probe_numbers(self, probe: Value, found: _Frequencies) -> torch.Tensor:
         override = _choose(found.switch, long=False) if found.switch else None
@@ -225,9 +172,10 @@ class _Finder:
             scale = _common_scale(rows, inv_freq)
             if scale is None:
                 continue
-            if switch is not None and not self._long_fits(traced, switch, scale):
+            long = self._long_inv_freq(switch)
+            if long is not None and not self._long_fits(traced, switch, long, scale):
                 return None
-            return _Frequencies(inv_freq, self._exact(traced, scale), switch)
+            return _Frequencies(inv_freq, self._exact(traced, scale), switch, long)
         return None
 
     def _exact(self, traced: list[Value], scale: float) -> float:
@@ -243,12 +191,14 @@ class _Finder:
         near = [number for number in sorted(written) if abs(number - scale) < 1e-6 * scale]
         return near[0] if near else scale
 
-    def _long_fits(self, traced: list[Value], switch: Node, scale: float) -> bool:
-        if len(switch.operands) < 3 or switch.operands[2] is None:
-            return True
-        long = self.statics.origin(switch.operand(2)).data
-        if long is None:
-            return False
+    def _long_inv_freq(self, switch: Node | None) -> torch.Tensor | None:
+        """The constant that takes over for long sequences, None without."""
+        value = switch.operands[2] if switch is not None and len(switch.operands) > 2 else None
+        return None if value is None else self.statics.origin(value).data
+
+    def _long_fits(
+        self, traced: list[Value], switch: Node | None, long: torch.Tensor, scale: float
+    ) -> bool:
         rows = [_rows(self.statics, value, switch, long=True) for value in traced]
         other = _common_scale(rows, long.float().flatten())
         return other is not None and abs(other - scale) < 1e-6 * scale
@@ -270,6 +220,10 @@ class _Finder:
             )
             result = scaled.result
         self.flat.graph.replace_uses(node.result, result)
+
+
+def _inside(node: Node) -> bool:
+    return (base_name(node) or node.op) in _INSIDE
 
 
 def table_inputs(graph: Graph, table: Table, known: int) -> tuple[Value, Value]:
@@ -393,24 +347,19 @@ def _table(found: _Frequencies, style: str) -> Tensors:
 
 
 def _describe(found: _Frequencies, style: str) -> Table:
-    inv_freq = tuple(found.inv_freq.tolist())
-    switch = found.switch
+    inv_freq, switch = tuple(found.inv_freq.tolist()), found.switch
     if switch is None:
         return Table(inv_freq, found.scale, style)
     limit, factor, base = (
         switch.attrs[key] for key in ("original_max_position", "dynamic_factor", "dynamic_base")
     )
+    long = found.long_inv_freq
     return Table(
         inv_freq,
         found.scale,
         style,
-        _long(switch),
+        None if long is None else tuple(long.tolist()),
         int(str(limit)),
         None if factor is None else float(str(factor)),
         None if base is None else float(str(base)),
     )
-
-
-def _long(switch: Node) -> tuple[float, ...] | None:
-    value = switch.operands[2] if len(switch.operands) > 2 else None
-    return None if value is None or value.data is None else tuple(value.data.tolist())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from ir.aten import TENSOR
-from ir.graph import Graph, Module, Node, Value
+from ir.graph import Module, Node, Value
 from ir.op import Env, Tensors, lookup
 
 #: Replaces the evaluation of a node; None keeps its own.
@@ -35,7 +35,6 @@ class Statics:
                 callee = module.callee(call)
                 for formal, actual in zip(callee.inputs, call.inputs, strict=True):
                     self._passed.setdefault(formal, set()).add(actual)
-        self._owner = {value: graph for graph in module for value in graph.values()}
 
     def origin(self, value: Value) -> Value:
         """The value that a function input always stands for; ``value`` itself if it varies."""
@@ -117,10 +116,6 @@ class Statics:
                 results = lookup(node.op).evaluate(node, inputs, context)
             env.update(zip(node.results, results, strict=True))
         return read(value)
-
-    def owner(self, value: Value) -> Graph:
-        """The graph that defines a value."""
-        return self._owner[value]
 
 
 def decode(node: Node) -> tuple[list[object], dict[str, object]]:
