@@ -13,7 +13,7 @@ DEMO := out/bytellama
 # Tests run in parallel processes; threads inside each would only compete.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test lint bench golden status
+.PHONY: setup demo test lint bench golden status docs
 
 setup: $(STAMP)
 
@@ -47,3 +47,8 @@ golden: $(STAMP)
 status: $(STAMP)
 	$(BIN)/python -m pytest tests/parity -k test_model --update-status -n 0
 	$(BIN)/python scripts/status_matrix.py
+
+# Writes the pages that are made from code and records.
+docs: $(STAMP)
+	$(BIN)/python scripts/status_matrix.py
+	PYTHONPATH=. $(BIN)/python scripts/reference.py
