@@ -44,6 +44,7 @@ def run_emitted(
     fed: Sequence[Sequence[int]],
     precision: str = "float32",
     watch: Callable[[str, int], Watch | None] = lambda phase, step: None,
+    image_features: Tensor | None = None,
 ) -> Logits:
     """Runs prompts as one batch, then one decode step after the other.
 
@@ -56,6 +57,7 @@ def run_emitted(
         precision: Element type, ``float32``, ``float16`` or ``bfloat16``.
         watch: Gives what is called after every operation of a phase (``prefill`` or ``decode``)
             and step, or None.
+        image_features: Features of all images in the prompts, ``[image tokens, hidden]``.
 
     Raises:
         VerificationError: The generated code failed; the message says where.
@@ -68,7 +70,8 @@ def run_emitted(
         atb: Any = runtime.ATBModel(model.Model(), dtype=dtype, device="cpu")
         atb.set_weights(runtime.load_weights(weights))
         counter.start(watch("prefill", 0))
-        prefill: Tensor = atb.prefill([list(prompt) for prompt in prompts])
+        images = {} if image_features is None else {"image_features": image_features}
+        prefill: Tensor = atb.prefill([list(prompt) for prompt in prompts], **images)
         decode: list[Tensor] = []
         for step, tokens in enumerate(fed):
             counter.start(watch("decode", step))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codegen import manifest
-from codegen.frontend.hf import Source, load
+from codegen.frontend.hf import Source, load, load_config
 from codegen.frontend.raising import Raised, raise_module
 from codegen.frontend.trace import trace
 from codegen.manifest import Manifest
@@ -119,17 +119,19 @@ class TransformResult:
         manifest: What was made from what.
         module: Name of the generated Python module.
         config: The configuration that the generated model states.
+        example: Name of the generated command line program.
     """
 
     out: Path
     manifest: Manifest
     module: str
     config: Mapping[str, Any]
+    example: str = "run.py"
 
     @property
     def closing(self) -> str:
         """What the command prints at the end: what was saved and how to run it."""
-        return _closing(self.out, self.module, self.config)
+        return _closing(self.out, self.module, self.config, self.example)
 
 
 def transform(
@@ -177,7 +179,13 @@ def run(
         out = Path(f"{atb.meta['model_type']}_{target.replace('-', '_')}")
     with stages.stage("write"):
         write_tree(out, {**files, manifest.NAME: record.to_json()}, force)
-    return TransformResult(out, record, str(record.model["module"]), emit_python.config(atb))
+    return TransformResult(
+        out,
+        record,
+        str(record.model["module"]),
+        emit_python.config(atb),
+        emit_python.example_file_name(atb),
+    )
 
 
 def to_aten(source: Source, stages: Stages) -> Module:
@@ -214,8 +222,20 @@ def to_atb(steps: Module, stages: Stages) -> AtbModule:
 
 def emitted_files(source: Source, atb: AtbModule, request: Request) -> dict[str, str]:
     """ATB operations to text, by relative path."""
-    options = EmitOptions(api=request.python_api, has_tokenizer=_has_tokenizer(source.path))
+    options = EmitOptions(
+        api=request.python_api,
+        has_tokenizer=_has_tokenizer(source.path),
+        eos_token_ids=_eos_token_ids(source),
+    )
     return {**emit_python.emit(atb, options), CONFIG: _config_text(source)}
+
+
+def _eos_token_ids(source: Source) -> tuple[int, ...]:
+    value = source.config.get("eos_token_id")
+    if value is None and "text_config" in source.config:
+        value = load_config(source).get_text_config().eos_token_id
+    ids = value if isinstance(value, list) else [value]
+    return tuple(i for i in ids if type(i) is int and i >= 0)
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -279,8 +299,8 @@ Execute by: python {command}
 """
 
 
-def _closing(out: Path, module: str, config: Mapping[str, Any]) -> str:
-    example = out / "run.py"
+def _closing(out: Path, module: str, config: Mapping[str, Any], program: str) -> str:
+    example = out / program
     return _CLOSING.format(
         line=_LINE,
         saved=out / f"{module}.py",

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from codegen.errors import VerificationError
+from codegen.images import image_features
 
 # Magnitudes of the seeded random weights. Norm weights and biases leave their trivial values, so
 # that one that is dropped or applied wrongly shows in the logits.
@@ -34,7 +37,8 @@ class ReferenceRun:
         fed: The token that each decode step was given.
         prefill: Logits of the prompt, float32 ``[len(prompt), vocab]``.
         decode: Logits of the decode steps, float32 ``[len(fed), vocab]``.
-        layers: Output of every decoder layer in the prefill, ``[len(prompt), hidden]``, by path.
+        layers: Output of every decoder layer in the prefill, ``[len(prompt), hidden]``, by name.
+        features: Features of the prompt's images, ``[image tokens, hidden]``; None without images.
     """
 
     prompt: tuple[int, ...]
@@ -42,11 +46,16 @@ class ReferenceRun:
     prefill: Tensor
     decode: Tensor
     layers: dict[str, Tensor]
+    features: Tensor | None = None
 
 
 @torch.no_grad()
 def run_reference(
-    model: nn.Module, prompt: Sequence[int], decode_steps: int, layers: Sequence[str] = ()
+    model: nn.Module,
+    prompt: Sequence[int],
+    decode_steps: int,
+    layers: Mapping[str, str] | None = None,
+    pixels: Tensor | None = None,
 ) -> ReferenceRun:
     """Runs one sequence.
 
@@ -55,16 +64,23 @@ def run_reference(
             change it: RoPE modules that depend on the length remember the longest sequence.
         prompt: Token ids.
         decode_steps: Tokens to decode after the prompt, each the likeliest of the one before.
-        layers: Module paths whose outputs are kept.
+        layers: Module paths whose outputs are kept, by the name under which they are.
+        pixels: The prompt's images, float ``[images, channels, height, width]``.
+
+    Raises:
+        VerificationError: The model has no KV cache.
     """
     model = _with_fresh_buffers(model)
-    with _outputs(model, layers) as kept:
-        out = model(input_ids=torch.tensor([list(prompt)]), use_cache=True)
+    images = {} if pixels is None else {"pixel_values": pixels}
+    with _outputs(model, layers or {}) as kept:
+        out = model(input_ids=torch.tensor([list(prompt)]), use_cache=True, **images)
         hidden = dict(kept)
     prefill = out.logits[0].float()
     fed: list[int] = []
     rows: list[Tensor] = []
     last = prefill[-1]
+    if getattr(out, "past_key_values", None) is None:
+        raise VerificationError("the model returns no cache, so it cannot be decoded step by step")
     for _ in range(decode_steps):
         fed.append(int(last.argmax()))
         out = model(
@@ -74,7 +90,8 @@ def run_reference(
         )
         last = out.logits[0, -1].float()
         rows.append(last)
-    return ReferenceRun(tuple(prompt), tuple(fed), prefill, torch.stack(rows), hidden)
+    features = None if pixels is None else image_features(model, pixels)
+    return ReferenceRun(tuple(prompt), tuple(fed), prefill, torch.stack(rows), hidden, features)
 
 
 def _with_fresh_buffers(model: nn.Module) -> nn.Module:
@@ -83,17 +100,19 @@ def _with_fresh_buffers(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _outputs(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def _outputs(model: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
     kept: dict[str, Tensor] = {}
 
-    def keep(path: str) -> Callable[[nn.Module, Any, Any], None]:
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, result: Any) -> None:
             tensor = result[0] if isinstance(result, tuple) else result
-            kept[path] = tensor.detach().reshape(-1, tensor.shape[-1]).float()
+            kept[name] = tensor.detach().reshape(-1, tensor.shape[-1]).float()
 
         return hook
 
-    handles = [model.get_submodule(path).register_forward_hook(keep(path)) for path in paths]
+    handles = [
+        model.get_submodule(path).register_forward_hook(keep(name)) for name, path in paths.items()
+    ]
     try:
         yield kept
     finally:

@@ -37,7 +37,11 @@ class Replay:
     """A batch of sequences running through a module with the entries ``prefill`` and ``decode``."""
 
     def __init__(
-        self, module: Module, read: Callable[[str], Tensor], prompts: Sequence[Sequence[int]]
+        self,
+        module: Module,
+        read: Callable[[str], Tensor],
+        prompts: Sequence[Sequence[int]],
+        image_features: Tensor | None = None,
     ) -> None:
         """Starts with nothing cached.
 
@@ -45,7 +49,9 @@ class Replay:
             module: An llm module after ``cache-kv``, or an ATB module.
             read: Gives the checkpoint tensor of a name, float32.
             prompts: Token ids of each sequence.
+            image_features: Features of all images in the prompts, ``[image tokens, hidden]``.
         """
+        self._image_features = image_features
         self._module = module
         self._read = read
         self._prompts = prompts
@@ -62,19 +68,31 @@ class Replay:
 
     def prefill(self, keep: list[Event] | None = None) -> Tensor:
         """Runs the prompts; appends every operation to ``keep``. Logits ``[tokens, vocab]``."""
-        return self._run("prefill", self._prompts, keep)
+        return self._run("prefill", self._prompts, keep, self._image_features)
 
     def decode(self, tokens: Sequence[int], keep: list[Event] | None = None) -> Tensor:
         """Runs one token of each sequence. Logits ``[batch, vocab]``."""
         return self._run("decode", [[token] for token in tokens], keep)
 
-    def _run(self, name: str, new: Sequence[Sequence[int]], keep: list[Event] | None) -> Tensor:
+    def _run(
+        self,
+        name: str,
+        new: Sequence[Sequence[int]],
+        keep: list[Event] | None,
+        features: Tensor | None = None,
+    ) -> Tensor:
         entry = self._module.functions[name]
         inputs = {**self._step(entry, new), **self._caches}
+        # What the first layer takes is where images enter.
+        first = next(call for call in entry.find("func.call") if call.attrs["scope"]).operand(0)
+        places = inputs["input_ids"] == self._module.meta.get("image_token_id")
 
         def watch(scope: str, node: Node, results: list[Tensor]) -> None:
             if keep is not None and node.op != "func.call":
                 keep.append(Event(scope, node, tuple(results)))
+            if features is not None and node is first.producer:
+                results[first.index] = results[first.index].clone()
+                results[first.index][places] = features
 
         made = interpret(self._module, inputs, self._read, name, watch)
         return made[entry.outputs[0].name].float()

@@ -71,7 +71,8 @@ class Shallow:
             BadInputError: There is no smaller twin, or `out` is not what is generated.
         """
         config = load_config(self.source)
-        whole = getattr(config, _LAYERS, None)
+        text = config.get_text_config()
+        whole = getattr(text, _LAYERS, None)
         if self.source.trust_remote_code or not isinstance(whole, int) or self.layers >= whole:
             raise BadInputError(
                 f"{self.source.path}: {self.count:,} parameters are too many to run here; the "
@@ -79,11 +80,17 @@ class Shallow:
             )
         api = cast("PythonApi", self.record.options["python_api"])
         self._check_unchanged(out, api)
-        body: dict[str, Any] = {
-            key: value[: self.layers] if isinstance(value, list) and len(value) == whole else value
-            for key, value in self.source.config.items()
+        body = dict(self.source.config)
+        # Of a vision-language model only the language model is made smaller.
+        inner: dict[str, Any] = body if text is config else dict(body.get("text_config", {}))
+        inner |= {
+            key: value[: self.layers]
+            for key, value in inner.items()
+            if isinstance(value, list) and len(value) == whole
         }
-        body[config.attribute_map.get(_LAYERS, _LAYERS)] = self.layers
+        inner[text.attribute_map.get(_LAYERS, _LAYERS)] = self.layers
+        if inner is not body:
+            body["text_config"] = inner
         with TemporaryDirectory() as made:
             twin = Path(made)
             (twin / CONFIG).write_text(json.dumps(body), encoding="utf-8")

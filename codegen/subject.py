@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from codegen.errors import BadInputError, CodegenError
-from codegen.frontend.checkpoint import open_checkpoint
+from codegen.frontend.checkpoint import Checkpoint, open_checkpoint
+from codegen.frontend.fold import layer_stacks
 from codegen.frontend.hf import Source, build, first_line, load_config
+from codegen.frontend.vision import is_vision_language
+from codegen.frontend.weights import WeightNames
 from codegen.reference import randomize
 
 if TYPE_CHECKING:
@@ -32,12 +35,14 @@ class Subject:
         weights: Directory that generated code reads the same weights from.
         read: Gives the checkpoint tensor of a name, float32.
         random: The weights are seeded random numbers.
+        layers: Module path of every layer by the path under which the checkpoint has it.
     """
 
     model: PreTrainedModel
     weights: Path
     read: Callable[[str], Tensor]
     random: bool
+    layers: Mapping[str, str]
 
 
 def count_parameters(source: Source) -> int:
@@ -63,21 +68,37 @@ def open_subject(source: Source, weights: Path | None) -> Iterator[Subject]:
         if checkpoint is None:
             raise BadInputError(f"{folder} is not a directory with safetensors files")
         model = _loaded(source, config, folder)
-        yield Subject(model, folder, checkpoint.read_float, random=False)
+        layers = _layers(model, checkpoint)
+        yield Subject(model, folder, checkpoint.read_float, random=False, layers=layers)
         return
     with TemporaryDirectory() as made:
         model = _randomized(source, config)
         model.save_pretrained(made)
         checkpoint = open_checkpoint(Path(made))
         assert checkpoint is not None
-        yield Subject(model, Path(made), checkpoint.read_float, random=True)
+        layers = _layers(model, checkpoint)
+        yield Subject(model, Path(made), checkpoint.read_float, random=True, layers=layers)
+
+
+def _layers(model: PreTrainedModel, checkpoint: Checkpoint) -> dict[str, str]:
+    names = WeightNames(model, checkpoint)
+    paths = [
+        f"{path}.{i}" for path, stack in layer_stacks(model).items() for i in range(len(stack))
+    ]
+    return {names.scope(path): path for path in paths}
+
+
+def _auto_class(config: PreTrainedConfig) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText if is_vision_language(config) else AutoModelForCausalLM
 
 
 def _loaded(source: Source, config: PreTrainedConfig, folder: Path) -> PreTrainedModel:
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import GenerationConfig
 
     with _one_line(folder):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = _auto_class(config).from_pretrained(
             folder,
             config=config,
             # Given, because transformers cannot load a directory that holds weights only.
@@ -96,11 +117,9 @@ def _loaded(source: Source, config: PreTrainedConfig, folder: Path) -> PreTraine
 
 
 def _randomized(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
-    from transformers import AutoModelForCausalLM
-
     with _one_line(source.path), torch.random.fork_rng():
         torch.manual_seed(0)  # some initial values stay, and norms keep a part of theirs
-        model = AutoModelForCausalLM.from_config(
+        model = _auto_class(config).from_config(
             config,
             dtype=torch.float32,
             trust_remote_code=source.trust_remote_code,

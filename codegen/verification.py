@@ -13,6 +13,7 @@ from codegen import manifest
 from codegen.emitted import Logits, Watch, run_emitted
 from codegen.errors import BadInputError, VerificationError
 from codegen.frontend.hf import load
+from codegen.images import Images
 from codegen.locate import Key, first_wrong_in_code, first_wrong_in_graph, layer_outputs
 from codegen.manifest import Manifest
 from codegen.parity import (
@@ -102,10 +103,8 @@ def verify(
     with open_subject(opened, path) as subject:
         if subject.random:
             notes.append("there are no weights: seeded random ones are used")
-        given = prompts or default_prompts(atb, decode_steps)
         with stages.stage("run HuggingFace"):
-            layers = [scope for scope, _ in layer_outputs(atb, "prefill").values()]
-            wanted = [run_reference(subject.model, p, decode_steps, layers) for p in given]
+            wanted = _run_reference(subject, atb, prompts, decode_steps)
         check = _Check(folder, str(record.model["module"]), subject, wanted, steps, atb)
         with stages.stage("run the generated code"):
             phases, parities = check.compare()
@@ -128,8 +127,30 @@ def _notes(record: Manifest, folder: Path, config_hash: str) -> list[str]:
     return notes
 
 
+def _run_reference(
+    subject: Subject, atb: AtbModule, prompts: Prompts | None, decode_steps: int
+) -> list[ReferenceRun]:
+    scopes = {scope for scope, _ in layer_outputs(atb, "prefill").values()}
+    layers = {scope: subject.layers.get(scope, scope) for scope in scopes}
+    token = atb.meta.get("image_token_id")
+    if not isinstance(token, int):
+        given = prompts or default_prompts(atb, decode_steps)
+        return [run_reference(subject.model, p, decode_steps, layers) for p in given]
+    images = Images.of(subject.model, token)
+    given = prompts or images.put_into(default_prompts(atb, decode_steps + images.count))
+    return [
+        run_reference(subject.model, p, decode_steps, layers, images.pixels(p, seed))
+        for seed, p in enumerate(given)
+    ]
+
+
 def default_prompts(module: Module, decode_steps: int) -> Prompts:
-    """Two prompts of different length that fit the model, the same ones every time."""
+    """Two prompts of different length that fit the model, the same ones every time.
+
+    Args:
+        module: The model.
+        decode_steps: For how many more tokens there must be room.
+    """
     room = int(str(module.meta.get("max_position_embeddings") or 2048)) - decode_steps
     lengths = _PROMPTS if room >= max(_PROMPTS) else _SHORT_PROMPTS
     generator = torch.Generator().manual_seed(0)
@@ -159,13 +180,25 @@ class _Check:
     def fed(self) -> list[tuple[int, ...]]:
         return list(zip(*(run.fed for run in self.wanted), strict=True))
 
+    @property
+    def image_features(self) -> Tensor | None:
+        features = [run.features for run in self.wanted if run.features is not None]
+        return torch.cat(features) if features else None
+
     def run(
         self,
         precision: str = "float32",
         watch: Callable[[str, int], Watch | None] = lambda phase, step: None,
     ) -> Logits:
         return run_emitted(
-            self.folder, self.module, self.subject.weights, self.prompts, self.fed, precision, watch
+            self.folder,
+            self.module,
+            self.subject.weights,
+            self.prompts,
+            self.fed,
+            precision,
+            watch,
+            self.image_features,
         )
 
     def compare(self) -> tuple[list[Phase], tuple[LayerParity, ...]]:
@@ -257,7 +290,8 @@ class _Check:
         return "decode", 0
 
     def _replay(self, module: Module, phase: str, step: int) -> list[Event]:
-        replay, kept = Replay(module, self.subject.read, self.prompts), list[Event]()
+        replay = Replay(module, self.subject.read, self.prompts, self.image_features)
+        kept: list[Event] = []
         if phase == "prefill":
             replay.prefill(kept)
             return kept

@@ -12,8 +12,13 @@ from tests.zoo import Reference, build, reference
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds ``--update-status``: records outcomes in docs/status.json instead of comparing them."""
+    """Adds the options that record something instead of comparing it.
+
+    ``--update-status`` records outcomes in docs/status.json, ``--update-golden`` emitted files in
+    golden/.
+    """
     parser.addoption("--update-status", action="store_true")
+    parser.addoption("--update-golden", action="store_true")
 
 
 @pytest.fixture(scope="session")

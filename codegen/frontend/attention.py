@@ -97,10 +97,18 @@ def tracing(model: nn.Module) -> Iterator[Tracing]:
     masking_utils.find_packed_sequence_indices = lambda position_ids: None
     ALL_MASK_ATTENTION_FUNCTIONS["eager"] = _float_mask
     ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] = _bool_mask
+    fused = nn.functional.scaled_dot_product_attention
+
+    def decided(*args: Any, is_causal: bool | torch.SymBool = False, **options: Any) -> Tensor:
+        # `is_causal=tokens > 1` is a question to the tracer, which torch does not accept here.
+        return fused(*args, is_causal=bool(is_causal), **options)
+
+    nn.functional.scaled_dot_product_attention = decided
     try:
         with _OnesWatch(state):
             yield state
     finally:
+        nn.functional.scaled_dot_product_attention = fused
         del ALL_MASK_ATTENTION_FUNCTIONS["eager"], ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
         masking_utils.find_packed_sequence_indices = find_packed
         _CURRENT.reset(token)

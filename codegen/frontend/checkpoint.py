@@ -238,8 +238,15 @@ def _parse_json(text: bytes, file: Path) -> dict[str, Any]:
             raise BadInputError(f"{file}: an object names the same key twice")
         return made
 
+    def constant(word: str) -> float:
+        if word == "NaN":
+            raise BadInputError(f"{file}: holds NaN, which is no number")
+        return float(word)
+
     try:
-        content = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+        content = json.loads(
+            text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant
+        )
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{file}: not JSON: {error}") from None
     if not isinstance(content, dict):

@@ -184,7 +184,9 @@ class _Importer:
         constants: dict[str, Any] = self.traced.program.constants
         is_buffer = spec.kind == InputKind.BUFFER
         data = self.traced.buffers.get(target) if is_buffer else constants.get(str(spec.target))
-        if not isinstance(data, torch.Tensor) or data.is_meta or isinstance(data, FakeTensor):
+        if isinstance(data, FakeTensor):
+            raise FoldingRefusedError(f"{target} is left behind in Python by another layer")
+        if not isinstance(data, torch.Tensor) or data.is_meta:
             raise UnsupportedError([Problem("", "", f"the constant {target} has no value")])
         name = target.rpartition(".")[2]
         return self.graph.add_constant(data.detach().clone(), kind, name)

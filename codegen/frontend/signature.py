@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 Signature = tuple[Any, ...]
 
@@ -87,6 +88,8 @@ def _content(tensor: Tensor | None) -> Any:
 def _value(value: Any, modules: dict[int, str]) -> Any:
     if isinstance(value, _PLAIN):
         return type(value), value
+    if isinstance(value, FakeTensor):
+        return id(value)  # an activation that an earlier attempt to trace left behind
     if isinstance(value, Tensor):
         return _content(value)
     if isinstance(value, (list, tuple)):

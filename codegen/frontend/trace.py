@@ -103,6 +103,8 @@ def _trace(source: Source, config: PreTrainedConfig, fold: bool) -> tuple[Module
         except BadInputError as error:
             failures.append(error)
             continue
+        if is_vision_language(config):
+            check_class(model)
         try:
             module = trace_model(source, model, fold)
         except TraceFailedError as error:
@@ -114,11 +116,25 @@ def _trace(source: Source, config: PreTrainedConfig, fold: bool) -> tuple[Module
         if attention == REGISTERED and _mask_is_lost(module):
             continue
         module.meta.update(_facts(source, model), attention=attention)
+        _check_length(module)
         if is_vision_language(config):
-            module.meta.update(_image_facts(source, model, module))
+            plain = module if fold else trace_model(source, model)
+            module.meta.update(_image_facts(source, model, plain))
         verify(module)
         return module, type(model).__module__.startswith("transformers_modules")
     raise failures[0]
+
+
+def _check_length(module: Module) -> None:
+    """A trace must hold for every length that the model states."""
+    good, stated = module.meta.get("max_tokens"), module.meta.get("max_position_embeddings")
+    if isinstance(good, int) and isinstance(stated, int) and good < stated:
+        reason = (
+            f"the modelling code decides in Python by the length of the sequence: beyond {good} "
+            f"tokens it computes something else, and the model allows {stated}"
+        )
+        remedy = f"set max_position_embeddings in config.json to {good} if that is long enough"
+        raise UnsupportedError([Problem("", "", reason, remedy)])
 
 
 def _facts(source: Source, model: PreTrainedModel) -> dict[str, Attr]:
@@ -134,17 +150,21 @@ def _facts(source: Source, model: PreTrainedModel) -> dict[str, Attr]:
     }
 
 
-def _image_facts(source: Source, model: PreTrainedModel, module: Module) -> dict[str, Attr]:
+def _image_facts(source: Source, model: PreTrainedModel, plain: Module) -> dict[str, Attr]:
     """What is to be known of a language model that takes image features.
+
+    Args:
+        source: The directory.
+        model: The model.
+        plain: Its folded trace on token ids alone.
 
     Raises:
         UnsupportedError: Images change more than the hidden states of the image tokens.
     """
-    check_class(model)
     merged = trace_model(source, model, with_image=True)
     return {
         "model_class": language_class(model.config),
-        "image_token_id": image_token(module, merged),
+        "image_token_id": image_token(plain, merged),
     }
 
 
@@ -181,9 +201,7 @@ def trace_model(
     raise UnsupportedError([Problem("", "", "layers are used in a way that cannot be traced")])
 
 
-def export(
-    model: PreTrainedModel, fold: bool, strip: bool, with_image: bool = False
-) -> Traced:
+def export(model: PreTrainedModel, fold: bool, strip: bool, with_image: bool = False) -> Traced:
     """Runs torch.export on fake tensors.
 
     Args:

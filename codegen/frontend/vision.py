@@ -8,6 +8,7 @@ model is traced a second time, with the features as an input, and both traces ar
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from codegen.errors import BadInputError, Problem, UnsupportedError
+from codegen.errors import Problem, UnsupportedError
 from ir.func import Call
 from ir.graph import Graph, Module, Value
 from ir.structure import same_structure
@@ -26,11 +27,10 @@ from ir.structure import same_structure
 FEATURES = "image_features"
 _GET = "get_image_features"
 _REMEDY = "save its language model as a directory of its own"
-#: Operations that a merge may put around the features and the mask: they move no element.
-_LAYOUT = frozenset({
-    "aten.cat.default", "aten.expand.default", "aten.reshape.default", "aten.select.int",
-    "aten.split.Tensor", "aten.to.dtype", "aten.unbind.int", "aten.unsqueeze.default",
-})  # fmt: skip
+#: What a merge may do with the features: with one operand, these keep all rows in their order.
+_KEEPS = frozenset({"aten.cat.default", "aten.reshape.default", "aten.to.dtype"})
+#: What it may do with the mask besides: the same for all elements of a hidden state.
+_SPREADS = _KEEPS | {"aten.expand.default", "aten.unsqueeze.default"}
 
 
 def is_vision_language(config: PreTrainedConfig) -> bool:
@@ -51,12 +51,18 @@ def check_class(model: PreTrainedModel) -> None:
     """
     name = type(model).__name__
     if not hasattr(model, _GET):
-        raise unfit(f"{name} has no {_GET}, so its image features cannot be computed apart")
-    arguments = type(model).forward.__code__.co_varnames
+        raise unfit(
+            f"{name} has no {_GET}; compiled are text models and models that compute the features "
+            "of their images apart"
+        )
+    arguments = inspect.signature(model.forward).parameters
+    pixels = arguments.get("pixel_values")
+    if pixels is None or pixels.default is not None:
+        raise unfit(f"{name} does not take pixel_values beside text as an option")
     kinds = [argument for argument in arguments if argument.endswith("token_type_ids")]
     if kinds:
         raise unfit(
-            f"{name} takes {kinds[0]}: which tokens see each other depends on where images are"
+            f"{name} takes {kinds[0]}: its attention or its positions depend on where images are"
         )
 
 
@@ -67,20 +73,21 @@ def language_class(config: PreTrainedConfig) -> str:
     text = config.get_text_config()
     if type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise unfit(f"transformers has no causal language model for its {text.model_type}")
-    return MODEL_FOR_CAUSAL_LM_MAPPING[type(text)].__name__
+    found: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text)]
+    return found.__name__
 
 
 def pixel_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
     """Channels, height and width of the images that the vision tower takes.
 
     Raises:
-        BadInputError: The configuration does not say.
+        UnsupportedError: The configuration does not say.
     """
     vision = config.vision_config
     size, channels = getattr(vision, "image_size", None), getattr(vision, "num_channels", 3)
     sides = [size, size] if isinstance(size, int) else list(size or ())
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise BadInputError(f"config.json: vision_config says no image_size, but {size!r}")
+        raise unfit(f"vision_config says no size of images (image_size is {size!r})")
     return channels, sides[0], sides[1]
 
 
@@ -129,12 +136,9 @@ class Image:
         (features,) = self.features
         pooled = self.returned.pooler_output
         if isinstance(pooled, Tensor):
-            made: Any = features.reshape(pooled.shape)
-        else:
-            sizes = [part.numel() // part.shape[-1] for part in pooled]
-            parts = zip(features.split(sizes), pooled, strict=True)
-            made = type(pooled)(part.reshape(old.shape) for part, old in parts)
-        return type(self.returned)(pooler_output=made)
+            return type(self.returned)(pooler_output=features.reshape(pooled.shape))
+        (part,) = pooled
+        return type(self.returned)(pooler_output=type(pooled)([features.reshape(part.shape)]))
 
 
 def look_at_image(model: PreTrainedModel) -> Image:
@@ -156,6 +160,9 @@ def look_at_image(model: PreTrainedModel) -> Image:
         raise unfit(
             f"the image features cannot be computed from the pixels of one image alone: {what}"
         ) from error
+    parts = returned.pooler_output
+    if not isinstance(parts, Tensor) and len(parts) != 1:
+        raise unfit(f"one image has {len(parts)} sets of image features")
     if width != model.config.get_text_config().hidden_size or not rows:
         raise unfit(f"the image features are {width} wide, not as wide as the hidden states")
     return image
@@ -179,9 +186,9 @@ def image_token(plain: Module, merged: Module) -> int:
     (merge,) = merges
     hidden, mask, features = merge.operand(0), merge.operand(1), merge.operand(2)
     (given,) = (value for value in main.inputs if value.name == FEATURES)
-    if _origin(features) is not given:
+    if _origin(features, _KEEPS) is not given:
         raise unfit("the image features are changed before they reach the language model")
-    token = _compared_with(_origin(mask))
+    token = _compared_with(_origin(mask, _SPREADS))
     if token is None:
         raise unfit("the places of the image features are not those of one token")
     _check_first(main, merge.result)
@@ -195,26 +202,26 @@ def image_token(plain: Module, merged: Module) -> int:
     return token
 
 
-def _origin(value: Value) -> Value:
-    while value.producer is not None and value.producer.op in _LAYOUT:
-        if len(value.producer.inputs) != 1:
-            return value
-        value = value.producer.operand(0)
+def _origin(value: Value, through: frozenset[str]) -> Value:
+    node = value.producer
+    while node is not None and node.op in through and len(node.inputs) == 1:
+        value = node.operand(0)
+        node = value.producer
     return value
 
 
 def _compared_with(mask: Value) -> int | None:
     """The number that the token ids are compared with."""
     node = mask.producer
-    if node is None or node.op != "aten.eq.Scalar" or _origin(node.operand(0)).name != "input_ids":
+    if node is None or node.op != "aten.eq.Scalar" or node.operand(0).name != "input_ids":
         return None
-    numbers = [item for item in node.attrs["args"] if type(item) is int]
-    return numbers[0] if len(numbers) == 1 else None
+    arguments = node.attrs["args"]
+    number = arguments[-1] if isinstance(arguments, tuple) else None
+    return number if type(number) is int else None
 
 
 def _check_first(main: Graph, merged: Value) -> None:
     """What was merged must be what the first layer takes, as it is, and nothing else's input."""
     calls = main.find(Call.name)
-    users = [use.node for use in merged.uses]
-    if not calls or users != calls[:1] or calls[0].operand(0) is not merged:
+    if not calls or merged.users != calls[:1] or calls[0].operand(0) is not merged:
         raise unfit("something happens to the hidden states between image features and layers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,13 +24,14 @@ class RmsNorm(Op):
 
     @classmethod
     def infer(cls, node: Node) -> list[TensorType]:
+        _epsilon(node)
         return [node.operand(0).type]
 
     @classmethod
     def evaluate(cls, node: Node, inputs: Sequence[torch.Tensor | None], env: Env) -> Tensors:
         x, weight = given(inputs, 0), inputs[1]
         wide = x.float()
-        y = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + float(str(node.attrs["eps"])))
+        y = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _epsilon(node))
         if weight is not None:
             y = y * (weight.float() + 1.0 if node.attrs["unit_offset"] else weight.float())
         return [y.to(x.dtype)]
@@ -46,6 +48,7 @@ class LayerNorm(Op):
 
     @classmethod
     def infer(cls, node: Node) -> list[TensorType]:
+        _epsilon(node)
         return [node.operand(0).type]
 
     @classmethod
@@ -53,9 +56,21 @@ class LayerNorm(Op):
         x, weight, bias = given(inputs, 0), inputs[1], inputs[2]
         wide = x.float()
         wide = wide - wide.mean(-1, keepdim=True)
-        y = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + float(str(node.attrs["eps"])))
+        y = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _epsilon(node))
         if weight is not None:
             y = y * weight.float()
         if bias is not None:
             y = y + bias.float()
         return [y.to(x.dtype)]
+
+
+def _epsilon(node: Node) -> float:
+    """The epsilon of a norm.
+
+    Raises:
+        ValueError: It is negative, infinite or not a number.
+    """
+    eps = float(str(node.attrs["eps"]))
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"the epsilon {eps} is not a number from 0 on")
+    return eps

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ir.graph import Graph, Module, Node, Value
 from ir.passes.base import Pass, PassResult
-from ir.recipe import Concat
+from ir.recipe import Concat, Source
 
 #: Operand position in an attention -> role.
 _ROLES = {0: "query", 1: "key", 2: "value"}
@@ -58,10 +58,15 @@ def _roles(graph: Graph) -> dict[Value, str]:
                 continue
             role = _ROLES[position + shift]
             roles[value] = role
+            source = value
             if value.op == "llm.rope":
                 source = value.producer.operand(0)
                 if source.op in ("llm.reshape", "llm.split", "llm.slice"):
                     roles[source] = f"{role}_heads"
+            if source.producer is not None and source.op == "llm.reshape":
+                piece = source.producer.operand(0)
+                if piece.op == "llm.split" and not _packed_modules(piece.producer):
+                    roles[piece] = f"{role}_proj_out"
     return roles
 
 
@@ -79,9 +84,15 @@ def _module(node: Node) -> list[str]:
     """``model.layers.0.self_attn.q_proj`` -> ``q_proj_out``; what was packed is named together."""
     weight = node.operands[1] if len(node.operands) > 1 else None
     if weight is not None and isinstance(weight.recipe, Concat):
-        parts = [source.name.split(".")[-2] for source in weight.recipe.sources()]
+        parts = [module_of(source) for source in weight.recipe.sources()]
         return [f"{joined_name(parts)}_out"]
     return [f"{node.loc.module.rpartition('.')[2] or node.op.partition('.')[2]}_out"]
+
+
+def module_of(source: Source) -> str:
+    """The last module of a tensor's name: ``self_attn.q_proj.weight`` -> ``q_proj``."""
+    path = source.name.split(".")
+    return path[-2] if len(path) > 1 else path[-1]
 
 
 def joined_name(parts: list[str]) -> str:
@@ -94,13 +105,20 @@ def joined_name(parts: list[str]) -> str:
     return ("" if all(len(head) == 1 for head in heads) else "_").join(heads) + tail
 
 
-def _split(node: Node) -> list[str]:
-    packed = node.operand(0).producer
+def _packed_modules(split: Node | None) -> list[str]:
+    """The modules whose packed results a split takes apart; empty if it takes apart one result."""
+    packed = split.operand(0).producer if split is not None else None
     weight = packed.operands[1] if packed is not None and packed.op == "llm.linear" else None
-    if weight is not None and isinstance(weight.recipe, Concat):
-        sources = [source.name.split(".")[-2] for source in weight.recipe.sources()]
-        if len(sources) == len(node.results):
-            return [f"{source}_out" for source in sources]
+    if split is None or weight is None or not isinstance(weight.recipe, Concat):
+        return []
+    modules = [module_of(source) for source in weight.recipe.sources()]
+    return modules if len(modules) == len(split.results) else []
+
+
+def _split(node: Node) -> list[str]:
+    modules = _packed_modules(node)
+    if modules:
+        return [f"{module}_out" for module in modules]
     whole = node.operand(0).name.removesuffix("_out")
     return [f"{whole}_{index}" for index, _ in enumerate(node.results)]
 

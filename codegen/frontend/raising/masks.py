@@ -22,7 +22,8 @@ _PROBE = 12
 _LARGEST_PROBE = 4200
 #: Operations of a mask after which the numbers of a few tokens do not tell those of many.
 _STEPS = frozenset({"floor", "floor_divide", "fmod", "remainder", "__rshift__"})
-_COMPARISONS = frozenset({"eq", "ge", "gt", "le", "lt", "ne", "clamp", "clamp_max", "clamp_min"})
+#: Operations whose numbers compare or scale distances.
+_SCALING = frozenset("eq ge gt le lt ne clamp clamp_max clamp_min div mul".split())
 #: Additive values below this hide a key. Real biases are far smaller, float16 masks are -65504.
 HIDDEN = -1e4
 
@@ -170,39 +171,42 @@ def _probe_size(statics: Statics, biases: Sequence[Bias]) -> int:
     """Tokens to evaluate so that a window which the modelling code itself cuts out shows.
 
     Such a window is a number or a stored table in the code that computes the bias, so there must
-    be more tokens than every number, and than their sum where nothing else says what the mask is,
-    or as many as the smallest table has.
+    be more tokens than every number, or as many as the smallest table has. Where nothing else says
+    what the mask is, also more than the numbers' sum and the product of those that scale distances.
     """
-    numbers = [_PROBE - 2]
+    numbers, factors = [0.0], [1.0]
     declared_mask = False
     for bias in biases:
         for node in statics.slice(bias.value):
             if node.op == "trace.mask":
                 declared_mask = True
-            else:
-                numbers += _integers(node.attrs["args"], floats=_name(node) in _COMPARISONS)
+                continue
+            found = _numbers(node.attrs["args"])
+            numbers += [number for number in found if isinstance(number, int)]
+            if _name(node) in _SCALING:
+                factors += [max(abs(f), 1 / abs(f)) for f in found if f and abs(f) < -HIDDEN]
         for constant in statics.constants(bias.value):
             square = constant.shape[-2:] if constant.dim() > 1 else ()
             if square and min(square) > _PROBE:
                 return min(square)
-            if constant.numel() == 1 and constant.dtype != torch.bool:
-                numbers += _integers(constant.item(), floats=False)
-    largest = max(numbers) if declared_mask else max(numbers[0], sum(map(abs, numbers[1:])))
+            if constant.numel() == 1 and not constant.is_floating_point():
+                numbers.append(float(constant))
+    largest = max(numbers)
+    if not declared_mask:
+        largest = max(sum(map(abs, numbers)), math.prod(factors))
     if largest + 2 > _LARGEST_PROBE:
-        raise ValueError(f"the modelling code builds it with the number {largest} of its own")
-    return largest + 2
+        raise ValueError(f"the modelling code builds it with the number {largest:.0f} of its own")
+    return max(_PROBE, math.ceil(largest) + 2)
 
 
 def _name(node: Node) -> str:
     return node.op.split(".")[1].removesuffix("_") if node.op.startswith("aten.") else ""
 
 
-def _integers(argument: Attr, floats: bool) -> list[int]:
-    """Plain numbers of a traced call that may be a window; the end of an open slice is none."""
+def _numbers(argument: Attr) -> list[int | float]:
+    """Plain numbers of a traced call; the end of an open slice is none."""
     if isinstance(argument, tuple):
-        return [number for item in argument for number in _integers(item, floats)]
+        return [number for item in argument for number in _numbers(item)]
     if isinstance(argument, bool) or not isinstance(argument, int | float):
         return []
-    if isinstance(argument, float) and (not floats or not math.isfinite(argument)):
-        return []
-    return [math.ceil(argument)] if abs(argument) < 2**62 else []
+    return [argument] if abs(argument) < 2**62 else []

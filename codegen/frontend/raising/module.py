@@ -68,7 +68,11 @@ def raise_module(traced: Module) -> Raised:
             broken.add(graph.name)  # what follows from that is not worth telling
     statics = Statics(module)
     limit = int(str(module.meta.get("max_position_embeddings") or 2048))
-    layers = {graph.name: _raise_graph(graph, statics, reasons, limit) for graph in module}
+    layers = {
+        graph.name: _raise_graph(graph, statics, reasons, limit)
+        for graph in module
+        if graph.name not in broken
+    }
     if reasons.problems:
         raise UnsupportedError(reasons.problems)
     raised = Module({}, module.entries, dict(module.meta))

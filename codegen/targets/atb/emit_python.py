@@ -28,11 +28,18 @@ from codegen.targets.atb.module import AtbModule
 from codegen.targets.atb.ops import SpellingError
 from ir.graph import Graph
 
-__all__ = ["EmitOptions", "config", "emit", "format_python", "model_file_name"]
+__all__ = [
+    "EmitOptions",
+    "config",
+    "emit",
+    "example_file_name",
+    "format_python",
+    "model_file_name",
+]
 
 LINE_LENGTH = 100
 _SCOPE = re.compile(r"\w+(\.\w+)*", re.ASCII)
-_FILES = {"run.py": "run.py.j2", "README.md": "README.md.j2"}
+_RUNTIME = "atb_runtime.py"
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,11 @@ class EmitOptions:
 def model_file_name(module: AtbModule) -> str:
     """Name of the model file: ``llamaforcausallm_atb_float.py``."""
     return f"{_class_name(module).lower()}_atb_float.py"
+
+
+def example_file_name(module: AtbModule) -> str:
+    """Name of the command line program, which takes an image where the model can see."""
+    return "run.py" if _image_token(module) is None else "run_vl.py"
 
 
 def emit(module: AtbModule, options: EmitOptions = EmitOptions()) -> dict[str, str]:
@@ -81,10 +93,8 @@ def emit(module: AtbModule, options: EmitOptions = EmitOptions()) -> dict[str, s
     context = _context(module, options, stages)
     environment = templates.environment("atb_python")
     texts = {model_file_name(module): environment.get_template("model.py.j2").render(context)}
-    for path, template in _FILES.items():
-        texts[path] = environment.get_template(template).render(context)
-    runtime = templates.root() / "atb_python" / "atb_runtime.py"
-    texts["atb_runtime.py"] = runtime.read_text(encoding="utf-8")
+    for path in (_RUNTIME, example_file_name(module), "README.md"):
+        texts[path] = environment.get_template(f"{path}.j2").render(context)
     return {
         path: format_python(text) if path.endswith(".py") else text
         for path, text in sorted(texts.items())
@@ -138,6 +148,8 @@ def _context(module: AtbModule, options: EmitOptions, stages: Stages) -> dict[st
         "has_tokenizer": options.has_tokenizer,
         "model_class": _class_name(module),
         "model_module": name,
+        "example": example_file_name(module),
+        "image_token": _image_token(module),
         "own_imports": tuple(line for _, line in sorted(own.items())),
         "facts": facts(module, dtype, note),
         "stages": stages,
@@ -160,6 +172,11 @@ def _cache_rows(entry: Graph) -> str:
     if len(set(rows)) == 1:
         return f"({rows[0]!r},) * {len(rows)}"
     return repr(tuple(rows))
+
+
+def _image_token(module: AtbModule) -> int | None:
+    token = module.meta.get("image_token_id")
+    return token if isinstance(token, int) else None
 
 
 def _class_name(module: AtbModule) -> str:

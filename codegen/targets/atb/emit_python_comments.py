@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codegen.targets.atb.ops.attention import is_compressed
 from ir.graph import Node, Value
+from ir.passes.name_values import module_of
 from ir.recipe import Concat
 from ir.types import Dim
 
@@ -11,9 +12,14 @@ _TO_HEADS = (0, 2, 1, 3)
 
 
 def comment(node: Node) -> str:
-    """A comment for a node, empty where the code says it all."""
+    """A comment for a node, empty where the code says it all.
+
+    Module and tensor names are in it, which come from files: whatever they hold, the comment is
+    ASCII without line ends.
+    """
     writer = _WRITERS.get(node.op)
-    return writer(node) if writer else ""
+    text = writer(node) if writer else ""
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def _size(value: Value, axis: int = -1) -> Dim:
@@ -33,7 +39,7 @@ def _linear(node: Node) -> str:
         )
     what = _path(node)
     if isinstance(weight.recipe, Concat):
-        what = _listed([source.name.split(".")[-2] for source in weight.recipe.sources()])
+        what = _listed([module_of(source) for source in weight.recipe.sources()])
         what += " in one product"
     bias = ", with bias" if node.attrs["has_bias"] else ""
     stored = "" if node.attrs["transpose_b"] else ", weight stored [in, out]"

@@ -106,7 +106,7 @@ def operation_names(graph: Graph) -> dict[Node, str]:
     nodes = [node for node in graph.nodes if node.op != Reshape.name]
     paths = {node: _path(node) for node in nodes}
     shared = _shared_length(list(paths.values()))
-    below = {node: re.sub(r"\W", "_", "_".join(path[shared:])) for node, path in paths.items()}
+    below = {node: _plain("_".join(path[shared:])) for node, path in paths.items()}
     per_path = Counter(below.values())
     weighted = Counter(below[node] for node in nodes if _weighted(node))
     names: dict[Node, str] = {}
@@ -137,6 +137,10 @@ def _shared_length(paths: list[list[str]]) -> int:
     columns = zip(*paths, strict=False)
     length = sum(1 for _ in itertools.takewhile(lambda parts: len(set(parts)) == 1, columns))
     return length - 1 if length and all(len(path) == length for path in paths) else length
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\W", "_", text, flags=re.ASCII)
 
 
 def _weighted(node: Node) -> bool:

@@ -110,17 +110,18 @@ def pack(names: WeightNames, recipes: Iterable[Recipe], quote: Quote) -> tuple[P
 def weight_name(names: WeightNames, recipe: Recipe, quote: Quote) -> str:
     """Source of the in-tensor name of a recipe.
 
-    Constants are the same in every layer, so their names carry no prefix.
+    What is the same in every layer has a name without prefix.
     """
     name = names.name(recipe)
-    return py_string(name) if isinstance(recipe, Fill) else quote(name)
+    shared = all(source.absolute for source in recipe.sources())  # of a constant: there are none
+    return py_string(name) if shared else quote(name)
 
 
 def expression(recipe: Recipe, quote: Quote) -> str:
     """The Python expression that makes a weight."""
     match recipe:
-        case Source(name=name):
-            return f"read({quote(name)})"
+        case Source(name=name, absolute=absolute):
+            return f"read({py_string(name) if absolute else quote(name)})"
         case Fill(shape=shape, value=value):
             return f"torch.full({_ints(shape)}, {value!r})"
         case Concat(axis=axis, parts=parts):

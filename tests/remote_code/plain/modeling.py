@@ -1,0 +1,7 @@
+"""Attention, mask and rotary embedding in plain torch, nothing else special."""
+
+from .common import CausalLM
+
+
+class Model(CausalLM):
+    pass
