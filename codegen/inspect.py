@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from codegen.errors import BadInputError
+from codegen.errors import BadInputError, Problem, UnsupportedError
 from codegen.frontend.hf import load
+from codegen.frontend.raising import RaisingFailedError
 from codegen.pipeline import ATB_PASSES, StageRecord, Stages, to_atb, to_aten, to_llm, to_steps
 from ir.text import print_module
 
@@ -73,13 +74,22 @@ def inspect(
     if level == "aten" and not print_after and not explain:
         to_aten(opened, stages)
         return Inspection("\n".join(shown), _timing(stages.records))
-    raised = to_llm(opened, stages)
+    try:
+        raised = to_llm(opened, stages)
+    except RaisingFailedError as failed:
+        if not explain:
+            raise
+        tried = (
+            Problem("", miss.place, f"{miss.pattern} does not match: {miss.reason}")
+            for miss in failed.misses
+        )
+        raise UnsupportedError([*failed.problems, *tried]) from None
     if level == "atb" or print_after:
         steps = to_steps(raised.module, stages)
         if level == "atb":
             to_atb(steps, stages)
     if explain:
-        misses = "".join(f"{miss}\n" for miss in raised.misses)
+        misses = "".join(f"{miss}\n" for miss in dict.fromkeys(raised.misses))
         shown.append(misses or "every pattern that was tried fits\n")
     return Inspection("\n".join(shown), _timing(stages.records))
 

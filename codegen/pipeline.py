@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codegen import manifest
+from codegen.errors import BadInputError
 from codegen.frontend.hf import Source, load, load_config
 from codegen.frontend.raising import Raised, raise_module
 from codegen.frontend.trace import trace
@@ -177,6 +178,8 @@ def run(
     record = _manifest(source, atb, request, target, files)
     if out is None:
         out = Path(f"{atb.meta['model_type']}_{target.replace('-', '_')}")
+    if out.exists() and out.samefile(source.path):
+        raise BadInputError(f"{out} is the model itself: give another -o")
     with stages.stage("write"):
         write_tree(out, {**files, manifest.NAME: record.to_json()}, force)
     return TransformResult(

@@ -102,7 +102,7 @@ def verify(
     path = None if weights is None else Path(weights)
     with open_subject(opened, path) as subject:
         if subject.random:
-            notes.append("there are no weights: seeded random ones are used")
+            notes.append(f"{_why_random(opened.path)}: seeded random ones are used")
         with stages.stage("run HuggingFace"):
             wanted = _run_reference(subject, atb, prompts, decode_steps)
         check = _Check(folder, str(record.model["module"]), subject, wanted, steps, atb)
@@ -142,6 +142,12 @@ def _run_reference(
         run_reference(subject.model, p, decode_steps, layers, images.pixels(p, seed))
         for seed, p in enumerate(given)
     ]
+
+
+def _why_random(folder: Path) -> str:
+    if any(folder.glob("pytorch_model*.bin")):
+        return "weights in pytorch_model.bin are not read (save the model as safetensors)"
+    return "there are no weights"
 
 
 def default_prompts(module: Module, decode_steps: int) -> Prompts:

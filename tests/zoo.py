@@ -146,7 +146,7 @@ def perturb(model: PreTrainedModel, seed: str) -> None:
         model: A model fresh from its configuration.
         seed: Together with a parameter's name, decides its values.
     """
-    unit = model.config.get_text_config().hidden_size**-0.5
+    unit = model.config.get_text_config().hidden_size ** -0.5
     head = getattr(model.get_output_embeddings(), "weight", None)
     embedding = model.get_input_embeddings().weight
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}

@@ -87,7 +87,7 @@ def load_config(source: Source) -> PreTrainedConfig:
 
     Raises:
         BadInputError: transformers does not know the model type or refuses a value.
-        UnsupportedError: The directory holds something other than a plain text model.
+        UnsupportedError: The model takes sound, or its weights are quantized.
     """
     with _offline(), shielded(f"{source.path / 'config.json'}"):
         from transformers import AutoConfig
@@ -133,6 +133,11 @@ def _check(source: Source, config: PreTrainedConfig) -> None:
     if not isinstance(layers, int) or not 0 < layers <= _LAYER_LIMIT:
         raise BadInputError(
             f"{source.path / 'config.json'}: {layers!r} layers, must be 1 to {_LAYER_LIMIT}"
+        )
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(length, int) and length < 1:
+        raise BadInputError(
+            f"{source.path / 'config.json'}: max_position_embeddings is {length}, must be positive"
         )
 
 
@@ -208,6 +213,8 @@ def _model_class(source: Source, config: PreTrainedConfig) -> Callable[..., PreT
         and named.can_generate()
     ):
         return named._from_config
+    if isinstance(named, type) and issubclass(named, PreTrainedModel):
+        _check_other_class(source, config, named)
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForCausalLM.from_config
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
@@ -222,6 +229,25 @@ def _model_class(source: Source, config: PreTrainedConfig) -> Callable[..., PreT
         f"{source.path}: transformers has no causal language model for "
         f"{source.architecture or config.model_type}"
     )
+
+
+def _check_other_class(
+    source: Source, config: PreTrainedConfig, named: type[PreTrainedModel]
+) -> None:
+    """The named class is not the one that is built; the bare base model may stand for it.
+
+    Raises:
+        BadInputError: It is something else, such as a classifier or a class of another type.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    if type(config) in MODEL_MAPPING and issubclass(named, MODEL_MAPPING[type(config)]):
+        return
+    if not named.can_generate() or named.config_class is None:
+        raise BadInputError(
+            f"{source.path}: {source.architecture} (architectures) is not a causal language model "
+            f"of model type {config.model_type}"
+        )
 
 
 class _EmptyOnMeta(TorchFunctionMode):

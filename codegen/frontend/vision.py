@@ -84,10 +84,14 @@ def pixel_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
         UnsupportedError: The configuration does not say.
     """
     vision = config.vision_config
-    size, channels = getattr(vision, "image_size", None), getattr(vision, "num_channels", 3)
-    sides = [size, size] if isinstance(size, int) else list(size or ())
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise unfit(f"vision_config says no size of images (image_size is {size!r})")
+    size: Any = getattr(vision, "image_size", None)
+    channels: Any = getattr(vision, "num_channels", 3)
+    sides: Any = size if isinstance(size, (list, tuple)) else [size, size]
+    if len(sides) != 2 or not all(type(n) is int and n > 0 for n in (channels, *sides)):
+        raise unfit(
+            f"vision_config does not say how large images are: image_size {size!r}, "
+            f"num_channels {channels!r}"
+        )
     return channels, sides[0], sides[1]
 
 

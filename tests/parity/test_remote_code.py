@@ -82,6 +82,8 @@ REFUSED = {
     "window_with_sinks": "it hides other keys than a causal mask or a sliding window does",
 }
 _TRAINED = {"dynamic_ntk": {"trained_length": 32}, "logn_queries": {"trained_length": 32}}
+#: Variations in which layers differ or depend on each other.
+_BY_LAYER = {"plain", "residual_by_layer", "values_of_first_layer", "window_by_parity"}
 _UNUSABLE = {"no_cache"}
 
 
@@ -115,6 +117,7 @@ def directory(tmp_path: Path, code_cache):
         facts = {
             "model_type": f"remote_{name}",
             "architectures": ["Model"],
+            "num_hidden_layers": 2 if name in _BY_LAYER else 1,
             "auto_map": {
                 "AutoConfig": "common.Config",
                 "AutoModelForCausalLM": "modeling.Model",

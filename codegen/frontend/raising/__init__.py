@@ -6,7 +6,7 @@ recognised; the rest is renamed or reported. Static arguments of the layers (mas
 positions) are replaced by ``cos``, ``sin``, ``positions`` and ``seq_lens``.
 """
 
-from codegen.frontend.raising.module import Raised, raise_module
+from codegen.frontend.raising.module import Raised, RaisingFailedError, raise_module
 from codegen.frontend.raising.problems import NoMatch
 
-__all__ = ["NoMatch", "Raised", "raise_module"]
+__all__ = ["NoMatch", "Raised", "RaisingFailedError", "raise_module"]

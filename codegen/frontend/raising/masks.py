@@ -149,7 +149,8 @@ def _total(statics: Statics, biases: Sequence[Bias]) -> torch.Tensor:
         positions = torch.arange(tokens)
         try:
             parts = [bias.numbers(statics, positions) for bias in biases]
-            total = torch.stack(torch.broadcast_tensors(*parts)).sum(0)
+            whole = torch.zeros(tokens, tokens, dtype=torch.float64)
+            total = torch.stack(torch.broadcast_tensors(whole, *parts)).sum(0)
         except RuntimeError:  # it comes from a stored table with fewer positions
             continue
         return total.reshape(-1, tokens, tokens)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 
-from codegen.errors import UnsupportedError
+from codegen.errors import Problem, UnsupportedError
 from codegen.frontend.raising import finish
 from codegen.frontend.raising.activations import raise_activations
 from codegen.frontend.raising.eager import fold_eager_attention
@@ -34,6 +35,18 @@ class Raised:
 
     module: Module
     misses: list[NoMatch]
+
+
+class RaisingFailedError(UnsupportedError):
+    """A module that could not be raised.
+
+    Attributes:
+        misses: As in `Raised`.
+    """
+
+    def __init__(self, problems: Iterable[Problem], misses: Iterable[NoMatch]) -> None:
+        super().__init__(problems)
+        self.misses = list(misses)
 
 
 @dataclass
@@ -74,7 +87,7 @@ def raise_module(traced: Module) -> Raised:
         if graph.name not in broken
     }
     if reasons.problems:
-        raise UnsupportedError(reasons.problems)
+        raise RaisingFailedError(reasons.problems, reasons.misses)
     raised = Module({}, module.entries, dict(module.meta))
     for name, layer in layers.items():
         _connect(layer, layers, is_entry=name in module.entries)

@@ -41,6 +41,7 @@ def raise_norms(graph: Graph, reasons: Reasons) -> int:
             reasons.no_match("norm", anchor, str(failure))
             continue
         _replace(graph, norm)
+        reasons.matched("norm", anchor)
         found += 1
     found += _unit_offset_layer_norms(graph)
     graph.remove_dead()

@@ -37,6 +37,11 @@ class Reasons:
         """Notes a failed match; not an error, some other pattern may fit."""
         self.misses.append(NoMatch(pattern, str(node.loc), reason))
 
+    def matched(self, pattern: str, node: Node) -> None:
+        """Notes a match; what the pattern could not use at that place before is no miss."""
+        place = str(node.loc)
+        self.misses = [m for m in self.misses if (m.pattern, m.place) != (pattern, place)]
+
     def unsupported(self, node: Node, reason: str) -> None:
         """Notes an error; all of them are shown together."""
         self.problems.append(Problem(node.loc.module, node.loc.source, reason))

@@ -113,6 +113,7 @@ class _Finder:
             return 0
         for x in self._sources(node, nodes):
             if self._rotates(node, x, probes, frequencies):
+                self.reasons.matched("rope", node)
                 return 1
         self.reasons.no_match("rope", node, "no rotary style gives its numbers")
         return 0
