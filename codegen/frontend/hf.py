@@ -213,8 +213,6 @@ def _model_class(source: Source, config: PreTrainedConfig) -> Callable[..., PreT
         and named.can_generate()
     ):
         return named._from_config
-    if isinstance(named, type) and issubclass(named, PreTrainedModel):
-        _check_other_class(source, config, named)
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForCausalLM.from_config
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
@@ -229,25 +227,6 @@ def _model_class(source: Source, config: PreTrainedConfig) -> Callable[..., PreT
         f"{source.path}: transformers has no causal language model for "
         f"{source.architecture or config.model_type}"
     )
-
-
-def _check_other_class(
-    source: Source, config: PreTrainedConfig, named: type[PreTrainedModel]
-) -> None:
-    """The named class is not the one that is built; the bare base model may stand for it.
-
-    Raises:
-        BadInputError: It is something else, such as a classifier or a class of another type.
-    """
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING
-
-    if type(config) in MODEL_MAPPING and issubclass(named, MODEL_MAPPING[type(config)]):
-        return
-    if not named.can_generate() or named.config_class is None:
-        raise BadInputError(
-            f"{source.path}: {source.architecture} (architectures) is not a causal language model "
-            f"of model type {config.model_type}"
-        )
 
 
 class _EmptyOnMeta(TorchFunctionMode):

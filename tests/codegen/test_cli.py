@@ -254,4 +254,24 @@ def test_verify_and_inspect_of_a_small_model(
     after = run("inspect", source, "--print-after", "cache-kv")
     assert "# after cache-kv" in after.stdout
     assert "llm.paged_attention" in after.stdout
+    explained = run("inspect", source, "--explain")
+    assert explained.stdout == "every pattern that was tried fits\n"
     fails_with(run("inspect", source, "--print-after", "x"), cli.BAD_INPUT, "no pass 'x'")
+
+
+def test_the_model_itself_is_no_output(
+    run: Run, zoo: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text((zoo("llama-gqa") / "config.json").read_text())
+    result = run("transform", "-s", tmp_path, "-py", "-o", tmp_path, "--force")
+    fails_with(result, cli.BAD_INPUT, "is the model itself")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_what_raising_tried_is_explained_when_it_fails(
+    run: Run, zoo: Callable[[str], Path], tmp_path: Path
+) -> None:
+    config = json.loads((zoo("llama-gqa") / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"rms_norm_eps": -1e-5}))
+    result = run("inspect", tmp_path, "--explain")
+    fails_with(result, cli.BAD_INPUT, "the epsilon -1e-05 is not a number from 0 on")

@@ -189,3 +189,12 @@ def test_a_fault_of_lowering_is_found_in_the_graph(
     assert result.departure is not None
     assert result.departure.operation == "atb.self_attention for llm.attention"
     assert result.departure.layer == "model.layers.0"
+
+
+def test_weights_of_another_format_are_not_taken_for_none(generated: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.copy(generated / "config.json", source)
+    (source / "pytorch_model.bin").write_bytes(b"")
+    (note,) = codegen.verify(generated, source).notes
+    assert "pytorch_model.bin are not read" in note

@@ -16,6 +16,7 @@ import pytest
 from codegen.errors import UnsupportedError, VerificationError
 from codegen.pipeline import transform
 from codegen.verification import verify
+from ir.errors import IrError
 
 MODELS = Path(__file__).resolve().parents[1] / "remote_code"
 
@@ -64,7 +65,6 @@ REFUSED = {
     "learned_bias": "the attention is not understood: two tensors that depend on the tokens",
     "learned_temperature": "the attention is not understood: the scores are multiplied by a tensor",
     "logn_queries": "layers.0.self_attn at common.py:.*follows from the positions",
-    "no_mask": "bidirectional|causal",
     "norm_head": r"lm_head at modeling.py:\d+: aten.linalg_vector_norm",
     "norm_head_once": "forward must not change weights",
     "norm_head_parameter": r"lm_head at modeling.py:\d+: aten.linalg_vector_norm",
@@ -84,7 +84,7 @@ REFUSED = {
 _TRAINED = {"dynamic_ntk": {"trained_length": 32}, "logn_queries": {"trained_length": 32}}
 #: Variations in which layers differ or depend on each other.
 _BY_LAYER = {"plain", "residual_by_layer", "values_of_first_layer", "window_by_parity"}
-_UNUSABLE = {"no_cache"}
+_UNUSABLE = {"no_cache", "no_mask"}
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +158,9 @@ def test_a_model_without_a_cache_cannot_be_verified(directory, tmp_path):
     transform(path, out, trust_remote_code=True)
     with pytest.raises(VerificationError, match="returns no cache"):
         verify(out, path, trust_remote_code=True)
+
+
+def test_attention_without_a_mask_has_no_cache(directory, tmp_path):
+    with pytest.raises(IrError, match=r"attention is not causal \(layers.0.self_attn at common.py"):
+        transform(directory("no_mask"), tmp_path / "out", trust_remote_code=True)
+    assert not (tmp_path / "out").exists()

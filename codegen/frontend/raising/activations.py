@@ -86,7 +86,6 @@ def _raise_from(graph: Graph, anchor: Node, reasons: Reasons) -> int:
         )
         graph.replace_uses(last.result, node.result)
         graph.remove_dead()
-        reasons.matched("activation", anchor)
         return 1
     reasons.no_match("activation", anchor, "its numbers are those of no known activation")
     return 0

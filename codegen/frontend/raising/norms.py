@@ -37,11 +37,13 @@ def raise_norms(graph: Graph, reasons: Reasons) -> int:
             continue
         try:
             norm = _match(anchor)
+            _replace(graph, norm)
         except _NotNormError as failure:
             reasons.no_match("norm", anchor, str(failure))
             continue
-        _replace(graph, norm)
-        reasons.matched("norm", anchor)
+        except ValueError as failure:
+            reasons.unsupported(anchor, f"the normalization cannot be expressed: {failure}")
+            continue
         found += 1
     found += _unit_offset_layer_norms(graph)
     graph.remove_dead()

@@ -76,7 +76,7 @@ def raise_ropes(flat: Flat, tables: dict[Table, tuple[Value, Value]]) -> int:
     for node in reversed(list(flat.graph.nodes)):
         if node in flat.graph.nodes and finder.is_candidate(node):
             found += finder.try_node(node)
-    flat.graph.remove_dead()
+            flat.graph.remove_dead()
     return found
 
 

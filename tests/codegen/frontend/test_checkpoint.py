@@ -162,7 +162,10 @@ def test_links_of_the_huggingface_cache_are_followed(tmp_path: Path) -> None:
     assert set(checkpoint.tensors) == {"a"}
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"a": 1, "a": 2}', b"[" * 10_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{", b"\xff", b'{"a": 1, "a": 2}', b'{"a": NaN}', b"[" * 10_000],
+)
 def test_malformed_config_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(BadInputError, match=r"config\.json"):
