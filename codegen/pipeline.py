@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codegen import manifest
+from codegen import manifest, templates
 from codegen.errors import BadInputError
 from codegen.frontend.hf import Source, load, load_config
 from codegen.frontend.raising import Raised, raise_module
@@ -270,45 +270,13 @@ def _manifest(
     )
 
 
-_LINE = "=" * 30
-_CLOSING = """\
-{line}
-Saved to: {saved}
-
-{line}
-atb_model config:
-{config}
-
-{line}
-Run like:
-
-{enter}python3 -c "
-import torch, torch_npu
-import {module}
-from atb_runtime import ATBModel, load_weights
-
-atb_model = ATBModel({module}.Model())
-weights = load_weights('$WEIGHT_PATH')  # Use actual WEIGHT_PATH
-atb_model.set_weights(weights)
-
-input_len = 32
-out = atb_model.forward(input_ids=torch.arange(input_len),position_ids=torch.arange(input_len))
-print(out)
-"
-
-{line}
-End-to-end inference example saved to: {example}
-Execute by: python {command}
-"""
-
-
 def _closing(out: Path, module: str, config: Mapping[str, Any], program: str) -> str:
     example = out / program
-    return _CLOSING.format(
-        line=_LINE,
+    template = templates.environment("atb_python").get_template("closing.txt.j2")
+    return template.render(
         saved=out / f"{module}.py",
         config=dict(config),
-        enter="" if out == Path() else f"cd {shlex.quote(str(out))}\n",
+        folder=None if out == Path() else shlex.quote(str(out)),
         module=module,
         example=example,
         command=shlex.quote(str(example)),

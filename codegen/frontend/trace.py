@@ -50,6 +50,8 @@ from ir.verify import verify
 #: Attention implementations in the order in which they are tried: ours, then as HuggingFace would
 #: pick them. They are not always the same: Falcon's eager code adds its ALiBi bias twice.
 _IMPLEMENTATIONS = (REGISTERED, "sdpa", "eager")
+#: Element types that weights may have.
+_DTYPES = ("float16", "bfloat16", "float32")
 #: Length of the fake prompt; any length that no size of a real model equals would do.
 _TRACED_TOKENS = 13
 #: Remote code with more parameters is checked in a version with two layers.
@@ -170,12 +172,24 @@ def _image_facts(source: Source, model: PreTrainedModel, plain: Module) -> dict[
 
 
 def _dtype(source: Source) -> str:
-    """Element type of the weights: as stored, else as the configuration says, else float32."""
+    """Element type of the weights: as stored, else as the configuration says, else float32.
+
+    Raises:
+        BadInputError: It is none that the compiler knows, such as int8.
+    """
     if source.weights and source.weights.tensors:
         stored = Counter(entry.dtype for entry in source.weights.tensors.values())
-        return stored.most_common(1)[0][0]
-    named = source.config.get("dtype", source.config.get("torch_dtype"))
-    return named if named in ("float16", "bfloat16", "float32") else "float32"
+        named, place = stored.most_common(1)[0][0], "the weights"
+    else:
+        named = source.config.get("dtype", source.config.get("torch_dtype"))
+        place = "config.json"
+    if named in (None, "auto"):
+        return "float32"
+    if named not in _DTYPES:
+        raise BadInputError(
+            f"{source.path}: dtype {named} in {place}; convert the model to {', '.join(_DTYPES)}"
+        )
+    return named
 
 
 def trace_model(

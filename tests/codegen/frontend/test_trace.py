@@ -220,6 +220,7 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "architecture no name": ({"architectures": ["os.system('x')"]}, "not a class name"),
     "layers": ({"num_hidden_layers": 10**9}, "layers"),
     "no length": ({"max_position_embeddings": 0}, "max_position_embeddings is 0"),
+    "dtype": ({"dtype": "int8"}, "dtype int8 in config.json"),
     "no layers": ({"num_hidden_layers": 0}, "layers"),
     "layers no number": ({"num_hidden_layers": "many"}, "many"),
     "negative size": ({"hidden_size": -64}, ""),
