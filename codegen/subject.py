@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from codegen.errors import BadInputError, CodegenError
+from codegen.errors import BadInputError
 from codegen.frontend.checkpoint import Checkpoint, open_checkpoint
 from codegen.frontend.fold import layer_stacks
-from codegen.frontend.hf import Source, build, first_line, load_config
+from codegen.frontend.hf import Source, build, load_config, shielded
 from codegen.frontend.vision import is_vision_language
 from codegen.frontend.weights import WeightNames
 from codegen.reference import randomize
@@ -136,10 +136,7 @@ def _one_line(place: Path) -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
-    except CodegenError:
-        raise
-    except Exception as error:  # transformers and remote code raise anything at all
-        raise BadInputError(f"{place}: {first_line(error)}") from error
+        with shielded(str(place)):
+            yield
     finally:
         logging.set_verbosity(level)

@@ -9,7 +9,7 @@ from codegen.frontend.raising.canon import flat_type
 from codegen.frontend.raising.flat_base import reshaped
 from codegen.frontend.raising.masks import Bias, Mask, declared, describe
 from codegen.frontend.raising.statics import decode
-from ir.graph import Node, Value
+from ir.graph import Attr, Node, Value
 from ir.llm.attention import Attention
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ def _heads_form(flat: Flat, value: Value, node: Node) -> Value:
     return made
 
 
-def _attend(flat: Flat, node: Node, mask: Mask, slopes: Value | None) -> None:
+def _attend(
+    flat: Flat, node: Node, mask: Mask, scale: Attr, softcap: Attr, slopes: Value | None = None
+) -> None:
+    """Binds ``llm.attention``; ``slopes`` default to those of the mask."""
+    if slopes is None and mask.slopes is not None:
+        slopes = flat.graph.add_constant(mask.slopes, mask.slopes_type, "alibi_slopes")
     q, k, v = (_heads_form(flat, node.operand(i), node) for i in range(3))
     made = Attention.build(
         flat.graph,
@@ -37,9 +42,9 @@ def _attend(flat: Flat, node: Node, mask: Mask, slopes: Value | None) -> None:
         slopes,
         loc=node.loc,
         named=["attn_out"],
-        scale=node.attrs["scale"],
+        scale=scale,
         window=mask.window,
-        softcap=node.attrs["softcap"],
+        softcap=softcap,
         causal=mask.causal,
     )
     y = node.result
@@ -48,10 +53,15 @@ def _attend(flat: Flat, node: Node, mask: Mask, slopes: Value | None) -> None:
 
 def found_attention(flat: Flat, node: Node) -> None:
     """Attention found by pattern: its mask is understood already."""
-    window = node.attrs["window"]
-    mask = Mask(bool(node.attrs["causal"]), None if window is None else int(str(window)))
     slopes = node.operands[3]
-    _attend(flat, node, mask, None if slopes is None else flat.value(slopes))
+    _attend(
+        flat,
+        node,
+        declared(node),
+        node.attrs["scale"],
+        node.attrs["softcap"],
+        None if slopes is None else flat.value(slopes),
+    )
 
 
 def traced_attention(flat: Flat, node: Node) -> None:
@@ -64,10 +74,7 @@ def traced_attention(flat: Flat, node: Node) -> None:
     if own.window is not None and mask.window != own.window:
         raise ValueError(f"the mask has window {mask.window}, the attention call {own.window}")
     mask = replace(mask, causal=mask.causal or own.causal)
-    slopes = None
-    if mask.slopes is not None:
-        slopes = flat.graph.add_constant(mask.slopes, mask.slopes_type, "alibi_slopes")
-    _attend(flat, node, mask, slopes)
+    _attend(flat, node, mask, node.attrs["scale"], node.attrs["softcap"])
 
 
 def fused_attention(flat: Flat, node: Node) -> None:
@@ -84,12 +91,8 @@ def fused_attention(flat: Flat, node: Node) -> None:
         mask = Mask(bool(given.get("is_causal", False)))
     head_dim = node.operand(0).type.shape[-1]
     scale = given.get("scale")
-    node.attrs["softcap"] = None
-    node.attrs["scale"] = float(str(head_dim)) ** -0.5 if scale is None else float(str(scale))
-    slopes = None
-    if mask.slopes is not None:
-        slopes = flat.graph.add_constant(mask.slopes, mask.slopes_type, "alibi_slopes")
-    _attend(flat, node, mask, slopes)
+    scale = float(str(head_dim)) ** -0.5 if scale is None else float(str(scale))
+    _attend(flat, node, mask, scale, softcap=None)
 
 
 def _operand_mask(flat: Flat, value: Value) -> Mask:

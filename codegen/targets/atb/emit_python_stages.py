@@ -106,22 +106,6 @@ def stages_of(module: AtbModule, api: str) -> Stages:
     )
 
 
-def builder_names(module: AtbModule) -> dict[str, str]:
-    """Name of the emitted builder, and so of its graph operations, for every called graph.
-
-    A graph that is the same in both phases is built once, under a name without phase.
-    """
-    maker = _Maker(module, LIBATB)
-    prefill, decode = (module.functions[name] for name in module.entries)
-    names = {graph: _environment(graph) for graph in (prefill, decode)}
-    found: dict[str, str] = {}
-    for first, second in zip(prefill.nodes, decode.nodes, strict=True):
-        kind = maker.kind(first, second, names[prefill], names[decode])
-        found.setdefault(str(first.attrs["callee"]), kind.prefill)
-        found.setdefault(str(second.attrs["callee"]), kind.decode)
-    return found
-
-
 def entry_inputs(entry: Graph) -> tuple[str, ...]:
     """Names of an entry's inputs that are not caches."""
     return tuple(v.name for v in entry.inputs if not _CACHE.fullmatch(v.name))
