@@ -121,6 +121,17 @@ def verify(
     max_parameters: Annotated[
         int, typer.Option(help="Of larger models, a twin with few layers is run.")
     ] = 1_000_000_000,
+    vendor_headers: Annotated[
+        bool,
+        typer.Option(
+            "--vendor-headers",
+            help="Compile generated C++ against ATB's own headers too ($ATB_HOME_PATH).",
+        ),
+    ] = False,
+    include: Annotated[
+        list[Path] | None,
+        typer.Option("-I", "--include", help="With --vendor-headers: MindIE-LLM's headers."),
+    ] = None,
     json: _Json = False,
     log_level: _Log = "info",
 ) -> None:
@@ -134,6 +145,8 @@ def verify(
             weights,
             trust_remote_code=trust_remote_code,
             max_parameters=max_parameters,
+            vendor_headers=vendor_headers,
+            include=tuple(include or ()),
             on_stage=stage,
         )
     if json:

@@ -45,11 +45,14 @@ def show_verification(result: Verification) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for note in result.notes:
         console.print(f"note: {escape(note)}")
-    table = Table("phase", "rounding", "positions", "max abs diff", "limit", "argmax agree")
+    divided = any(phase.ranks > 1 for phase in result.phases)
+    ranks = ("ranks",) if divided else ()
+    table = Table("phase", "rounding", *ranks, "positions", "max abs diff", "limit", "argmax agree")
     for phase in result.phases:
         table.add_row(
             phase.name,
             phase.rounding,
+            *((str(phase.ranks),) if divided else ()),
             str(phase.positions),
             f"{phase.max_abs_diff:.3e}",
             "" if phase.limit is None else f"{phase.limit:.3e}",
@@ -61,6 +64,19 @@ def show_verification(result: Verification) -> None:
         for layer in result.layers:
             layers.add_row(escape(layer.name), f"{layer.sqnr_db:.1f}", f"{layer.max_abs_diff:.3e}")
         console.print(layers)
+    for check in result.syntax:
+        verdict = "accepted" if check.passed else "REFUSED"
+        console.print(f"vendor's headers: {escape(check.path)}: {verdict}")
+        for line in check.errors:
+            console.print(f"  {escape(line)}")
     if result.departure is not None:
         console.print(f"departs first: {escape(str(result.departure))}")
-    console.print("passed" if result.passed else "FAILED: the numbers are not the model's")
+    console.print(_verdict(result))
+
+
+def _verdict(result: Verification) -> str:
+    if result.passed:
+        return "passed"
+    if all(phase.passed for phase in result.phases):
+        return "FAILED: the vendor's headers do not fit"
+    return "FAILED: the numbers are not the model's"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -34,6 +34,61 @@ class Logits:
 
     prefill: Tensor
     decode: Tensor
+
+
+class Execution(Protocol):
+    """A generated folder with prompts and weights, ready to be executed."""
+
+    def run(
+        self,
+        precision: str = "float32",
+        watch: Callable[[str, int], Watch | None] = lambda phase, step: None,
+        world_size: int = 1,
+    ) -> Logits:
+        """Runs prompts as one batch, then one decode step after the other.
+
+        Args:
+            precision: Element type, ``float32``, ``float16`` or ``bfloat16``.
+            watch: Gives what is called after every operation of a phase (``prefill`` or
+                ``decode``) and step, or None.
+            world_size: How many ranks share the work.
+
+        Raises:
+            VerificationError: The generated code failed; the message says where.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PythonExecution:
+    """Generated ATB Python; see `run_emitted` for the attributes."""
+
+    folder: Path
+    module: str
+    weights: Path
+    prompts: Sequence[Sequence[int]]
+    fed: Sequence[Sequence[int]]
+    image_features: Tensor | None = None
+
+    def run(
+        self,
+        precision: str = "float32",
+        watch: Callable[[str, int], Watch | None] = lambda phase, step: None,
+        world_size: int = 1,
+    ) -> Logits:
+        """See `Execution.run`; there is one rank only."""
+        if world_size != 1:
+            raise VerificationError("generated ATB Python runs on one rank")
+        return run_emitted(
+            self.folder,
+            self.module,
+            self.weights,
+            self.prompts,
+            self.fed,
+            precision,
+            watch,
+            self.image_features,
+        )
 
 
 def run_emitted(

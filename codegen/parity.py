@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from codegen.vendor import SyntaxCheck
+
 #: Largest logit difference that counts as equal, relative to the largest logit (at least 1).
 TOLERANCE = 1e-4
 #: Highest signal-to-noise ratio that is told apart from exact equality, in dB.
@@ -28,6 +30,7 @@ class Phase:
         max_abs_diff: Largest difference of a logit.
         argmax_agree: Share of rows with the same likeliest token, 0 to 1.
         limit: What ``max_abs_diff`` may be; None where it is only information.
+        ranks: How many ranks shared the work.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Phase:
     max_abs_diff: float
     argmax_agree: float
     limit: float | None = None
+    ranks: int = 1
 
     @property
     def passed(self) -> bool:
@@ -96,6 +100,7 @@ class Verification:
         layers: Layer outputs in the prefill, in execution order.
         departure: What departs first, None if everything agrees or it could not be told.
         notes: What the reader should know: edited files, random weights, a shrunk model.
+        syntax: What the compiler says of each source with the vendor's headers, if asked.
     """
 
     target: str
@@ -103,16 +108,22 @@ class Verification:
     layers: tuple[LayerParity, ...]
     departure: Departure | None
     notes: tuple[str, ...]
+    syntax: tuple[SyntaxCheck, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether all logits are HuggingFace's."""
-        return all(phase.passed for phase in self.phases)
+        """Whether all logits are HuggingFace's, and the vendor's headers fit."""
+        return all(phase.passed for phase in self.phases) and all(
+            check.passed for check in self.syntax
+        )
 
     def to_json(self) -> str:
         """One object for machines: target, passed, prefill, decode, layers and the rest."""
-        deciding = {phase.name: phase for phase in self.phases if phase.limit is not None}
-        prefill, decode = deciding["prefill"], deciding["decode"]
+        deciding = [phase for phase in self.phases if phase.limit is not None]
+        prefill, decode = (
+            next(p for p in deciding if p.name == name and p.ranks == 1)
+            for name in ("prefill", "decode")
+        )
         body: dict[str, Any] = {
             "target": self.target,
             "passed": self.passed,
@@ -125,6 +136,12 @@ class Verification:
                 for phase in self.phases
                 if phase.limit is None
             },
+            "ranks": {
+                f"{phase.ranks}.{phase.name}": _figures(phase)
+                for phase in deciding
+                if phase.ranks > 1
+            },
+            "vendor_headers": {check.path: list(check.errors) for check in self.syntax},
             "notes": list(self.notes),
         }
         return json.dumps(body, indent=2)
@@ -139,7 +156,13 @@ def _figures(phase: Phase) -> dict[str, float | None]:
 
 
 def compare_logits(
-    name: str, rounding: str, steps: int, found: Tensor, wanted: Tensor, decides: bool
+    name: str,
+    rounding: str,
+    steps: int,
+    found: Tensor,
+    wanted: Tensor,
+    decides: bool,
+    ranks: int = 1,
 ) -> Phase:
     """Compares logits ``[positions, vocab]`` of one phase; what is not finite never agrees."""
     difference = (found.float() - wanted).abs().max().item()
@@ -151,6 +174,7 @@ def compare_logits(
         max_abs_diff=difference if math.isfinite(difference) else math.inf,
         argmax_agree=(found.argmax(-1) == wanted.argmax(-1)).float().mean().item(),
         limit=TOLERANCE * max(1.0, wanted.abs().max().item()) if decides else None,
+        ranks=ranks,
     )
 
 

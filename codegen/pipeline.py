@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from codegen import manifest, templates
+from codegen import manifest
+from codegen.emission import CONFIG, Emission, emit_atb_cpp, emit_atb_python
 from codegen.errors import BadInputError
-from codegen.frontend.hf import Source, load, load_config
+from codegen.frontend.hf import Source, load
 from codegen.frontend.raising import Raised, raise_module
 from codegen.frontend.trace import trace
-from codegen.manifest import Manifest
+from codegen.manifest import Manifest, Option
 from codegen.request import PythonApi, Request, Target
-from codegen.targets.atb import emit_python
-from codegen.targets.atb.emit_python import EmitOptions
+from codegen.targets.atb.cpp import CPP_PASSES
 from codegen.targets.atb.lower import lower
 from codegen.targets.atb.module import AtbModule
 from codegen.writer import write_tree
@@ -34,10 +31,6 @@ from ir.passes.remove_dead import RemoveDead
 from ir.passes.simplify_views import SimplifyViews
 
 _log = logging.getLogger(__name__)
-
-#: The configuration that goes with the output, so that it can be verified on its own.
-CONFIG = "config.json"
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 
 #: What happens to the llm graph on its way to ATB.
 ATB_PASSES: tuple[Pass, ...] = (
@@ -118,28 +111,19 @@ class TransformResult:
     Attributes:
         out: The output directory.
         manifest: What was made from what.
-        module: Name of the generated Python module.
-        config: The configuration that the generated model states.
-        example: Name of the generated command line program.
+        closing: What the command prints at the end: what was saved and how to run it.
     """
 
     out: Path
     manifest: Manifest
-    module: str
-    config: Mapping[str, Any]
-    example: str = "run.py"
-
-    @property
-    def closing(self) -> str:
-        """What the command prints at the end: what was saved and how to run it."""
-        return _closing(self.out, self.module, self.config, self.example)
+    closing: str
 
 
 def transform(
     source: Path | str,
     out: Path | str | None = None,
     *,
-    target: Target = "atb-python",
+    target: Target = "atb-cpp",
     python_api: PythonApi = "_libatb_torch",
     trust_remote_code: bool = False,
     force: bool = False,
@@ -173,22 +157,15 @@ def run(
     with stages.stage("load"):
         source = load(request.source, request.trust_remote_code)
     atb = to_atb(to_steps(to_llm(source, stages).module, stages), stages)
-    with stages.stage("emit"):
-        files = emitted_files(source, atb, request)
-    record = _manifest(source, atb, request, target, files)
+    emission = emit(source, atb, request, stages)
+    record = _manifest(source, request, target, emission)
     if out is None:
         out = Path(f"{atb.meta['model_type']}_{target.replace('-', '_')}")
     if out.exists() and out.samefile(source.path):
         raise BadInputError(f"{out} is the model itself: give another -o")
     with stages.stage("write"):
-        write_tree(out, {**files, manifest.NAME: record.to_json()}, force)
-    return TransformResult(
-        out,
-        record,
-        str(record.model["module"]),
-        emit_python.config(atb),
-        emit_python.example_file_name(atb),
-    )
+        write_tree(out, {**emission.files, manifest.NAME: record.to_json()}, force)
+    return TransformResult(out, record, emission.closing(out))
 
 
 def to_aten(source: Source, stages: Stages) -> Module:
@@ -223,61 +200,29 @@ def to_atb(steps: Module, stages: Stages) -> AtbModule:
     return atb
 
 
-def emitted_files(source: Source, atb: AtbModule, request: Request) -> dict[str, str]:
-    """ATB operations to text, by relative path."""
-    options = EmitOptions(
-        api=request.python_api,
-        has_tokenizer=_has_tokenizer(source.path),
-        eos_token_ids=_eos_token_ids(source),
-    )
-    return {**emit_python.emit(atb, options), CONFIG: _config_text(source)}
+def emit(source: Source, atb: AtbModule, request: Request, stages: Stages) -> Emission:
+    """ATB operations to the files of the target that a request means."""
+    if request.resolve() == "atb-python":
+        with stages.stage("emit"):
+            return emit_atb_python(source, atb, request)
+    twin = atb.copy()
+    stages.passes(twin, CPP_PASSES)
+    with stages.stage("emit"):
+        return emit_atb_cpp(source, twin)
 
 
-def _eos_token_ids(source: Source) -> tuple[int, ...]:
-    value = source.config.get("eos_token_id")
-    if value is None and "text_config" in source.config:
-        value = load_config(source).get_text_config().eos_token_id
-    ids = value if isinstance(value, list) else [value]
-    return tuple(i for i in ids if type(i) is int and i >= 0)
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _TOKENIZERS)
-
-
-def _config_text(source: Source) -> str:
-    # transformers notes in it where the model was loaded from, which is nobody's business.
-    kept = {key: value for key, value in source.config.items() if key != "_name_or_path"}
-    return json.dumps(kept, indent=2, sort_keys=True) + "\n"
-
-
-def _manifest(
-    source: Source, atb: AtbModule, request: Request, target: Target, files: Mapping[str, str]
-) -> Manifest:
+def _manifest(source: Source, request: Request, target: Target, emission: Emission) -> Manifest:
+    options: dict[str, Option] = {"trust_remote_code": request.trust_remote_code}
+    passes = ATB_PASSES
+    if target == "atb-python":
+        options["python_api"] = request.python_api
+    else:
+        passes += CPP_PASSES
     return Manifest(
         target=target,
-        options={
-            "python_api": request.python_api,
-            "trust_remote_code": request.trust_remote_code,
-        },
+        options=options,
         source={CONFIG: source.config_hash},
-        pipeline=tuple(pass_.spec for pass_ in ATB_PASSES),
-        model={
-            "class": str(atb.meta["model_class"]),
-            "module": emit_python.model_file_name(atb).removesuffix(".py"),
-        },
-        files=manifest.digests(files),
-    )
-
-
-def _closing(out: Path, module: str, config: Mapping[str, Any], program: str) -> str:
-    example = out / program
-    template = templates.environment("atb_python").get_template("closing.txt.j2")
-    return template.render(
-        saved=out / f"{module}.py",
-        config=dict(config),
-        folder=None if out == Path() else shlex.quote(str(out)),
-        module=module,
-        example=example,
-        command=shlex.quote(str(example)),
+        pipeline=tuple(pass_.spec for pass_ in passes),
+        model=emission.model,
+        files=manifest.digests(emission.files),
     )

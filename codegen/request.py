@@ -15,7 +15,7 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 PYTHON_APIS: tuple[PythonApi, ...] = get_args(PythonApi)
 
 #: Targets that exist; the others are known by name only.
-AVAILABLE: frozenset[Target] = frozenset({"atb-python"})
+AVAILABLE: frozenset[Target] = frozenset({"atb-python", "atb-cpp"})
 
 _CPP = (".cpp", ".cc", ".cxx", ".h", ".hpp")
 
@@ -67,7 +67,7 @@ class Request:
             raise BadInputError("--quant-disable-names needs -quant and -py")
         missing = self._missing(target)
         if missing:
-            raise BadInputError(f"{missing} not available yet; available: -py (atb-python, float)")
+            raise BadInputError(f"{missing} not available yet; available: atb-cpp, and -py (atb-python), float")
         return target
 
     def _missing(self, target: Target) -> str:

@@ -17,8 +17,8 @@ from typing import Any, cast
 from codegen.errors import BadInputError
 from codegen.frontend.hf import Source, load, load_config
 from codegen.manifest import Manifest
-from codegen.pipeline import CONFIG, emitted_files, transform
-from codegen.request import PythonApi, Request
+from codegen.pipeline import CONFIG, Stages, emit, run
+from codegen.request import PYTHON_APIS, PythonApi, Request, Target
 from codegen.subject import count_parameters
 from codegen.targets.atb.module import AtbModule
 
@@ -78,8 +78,8 @@ class Shallow:
                 f"{self.source.path}: {self.count:,} parameters are too many to run here; the "
                 f"limit is {self.limit:,} (--max-parameters)"
             )
-        api = cast("PythonApi", self.record.options["python_api"])
-        self._check_unchanged(out, api)
+        request = self._request(self.source.path)
+        self._check_unchanged(out, request)
         body = dict(self.source.config)
         # Of a vision-language model only the language model is made smaller.
         inner: dict[str, Any] = body if text is config else dict(body.get("text_config", {}))
@@ -100,14 +100,19 @@ class Shallow:
                     f"{self.source.path}: even {self.layers} of its layers have {count:,} "
                     f"parameters, too many to run here (limit {self.limit:,}, --max-parameters)"
                 )
-            transform(twin, twin / "out", python_api=api)
+            run(self._request(twin), twin / "out")
             yield twin / "out", twin
 
-    def _check_unchanged(self, out: Path, api: PythonApi) -> None:
-        fresh = emitted_files(self.source, self.atb, Request(self.source.path, python_api=api))
-        for path in (f"{self.record.model['module']}.py", "atb_runtime.py"):
+    def _request(self, path: Path) -> Request:
+        """The request that the code was generated for, of a model directory."""
+        api = cast("PythonApi", self.record.options.get("python_api", PYTHON_APIS[0]))
+        return Request(path, cast("Target", self.record.target), python_api=api)
+
+    def _check_unchanged(self, out: Path, request: Request) -> None:
+        fresh = emit(self.source, self.atb, request, Stages())
+        for path in fresh.main:
             place = out / path
-            if not place.is_file() or place.read_bytes() != fresh[path].encode():
+            if not place.is_file() or place.read_bytes() != fresh.files[path].encode():
                 raise BadInputError(
                     f"{place} is not what is generated for this model, and {self.count:,} "
                     f"parameters are too many to run it (limit {self.limit:,}, --max-parameters)"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _PACKAGE = Path(__file__).resolve().parent
+#: Fragments that several targets print.
+_SHARED = "shared"
 
 
 class TemplateError(CodegenError):
@@ -44,7 +46,7 @@ def py_string(text: str) -> str:
 
 @cache
 def environment(target: str) -> Environment:
-    """The environment of one target's templates.
+    """The environment of one target's templates, which also sees those in ``shared``.
 
     Undefined names are errors, nothing is escaped (source code is not HTML), blocks leave no blank
     lines, and a file ends with the newline its template ends with.
@@ -61,7 +63,7 @@ def environment(target: str) -> Environment:
     if not folder.is_dir():
         raise TemplateError(f"there are no templates for {target}: reinstall llm-codegen")
     made = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, root() / _SHARED]),
         undefined=StrictUndefined,
         autoescape=False,
         trim_blocks=True,

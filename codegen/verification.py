@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from codegen import manifest
-from codegen.emitted import Logits, Watch, run_emitted
+from codegen.emitted import Execution, Logits, PythonExecution
+from codegen.emitted_cpp import CppExecution
 from codegen.errors import BadInputError, VerificationError
 from codegen.frontend.hf import load
 from codegen.images import Images
@@ -27,16 +28,24 @@ from codegen.parity import (
 from codegen.pipeline import CONFIG, Stages, to_atb, to_llm, to_steps
 from codegen.reference import ReferenceRun, run_reference
 from codegen.replay import Event, Replay
+from codegen.request import AVAILABLE
 from codegen.shallow import Shallow
 from codegen.subject import Subject, count_parameters, open_subject
+from codegen.targets.atb.cpp import CPP_PASSES
+from codegen.targets.atb.cpp.positions import positions
 from codegen.targets.atb.module import AtbModule
+from codegen.targets.atb.sharding import shard
+from codegen.vendor import SyntaxCheck, check_syntax
 from ir.graph import Module
+from ir.passes.base import run_passes
 
 #: Largest model that is run; in float32 it is held twice, 8 bytes a parameter.
 MAX_PARAMETERS = 1_000_000_000
 #: Decode steps that are compared.
 DECODE_STEPS = 8
 _ROUNDINGS = ("bfloat16", "float16")
+#: Numbers of ranks that generated C++ is run with, besides one.
+RANKS = (2, 4)
 # The long prompt crosses a block of the cache (128 tokens) while it is decoded.
 _PROMPTS = (12, 124)
 _SHORT_PROMPTS = (7, 12)
@@ -53,6 +62,8 @@ def verify(
     decode_steps: int = DECODE_STEPS,
     trust_remote_code: bool = False,
     max_parameters: int = MAX_PARAMETERS,
+    vendor_headers: bool = False,
+    include: Sequence[Path] = (),
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> Verification:
     """Executes an output directory of transform and compares every logit with HuggingFace's.
@@ -70,6 +81,9 @@ def verify(
         trust_remote_code: Run modelling code that lies in `source`.
         max_parameters: Of a larger model, a twin with few layers is generated and run instead,
             and `out` must be what is generated for the model, byte for byte.
+        vendor_headers: Compile generated C++ against the vendor's headers too, which
+            ``ATB_HOME_PATH`` and ``include`` name.
+        include: Further folders with headers.
         on_stage: Called with the name of each stage before it runs.
 
     Raises:
@@ -78,9 +92,10 @@ def verify(
     """
     folder = Path(out)
     record = manifest.read(folder)
-    if record.target != "atb-python":
+    if record.target not in AVAILABLE:
         raise BadInputError(f"verifying target {record.target} is not available yet")
     stages = Stages(on_stage)
+    syntax = _check_syntax(folder, record, vendor_headers, include, stages)
     with stages.stage("load"):
         opened = load(folder if source is None else Path(source), trust_remote_code)
     notes = _notes(record, folder, opened.config_hash)
@@ -98,23 +113,69 @@ def verify(
                 max_parameters=max_parameters,
                 on_stage=on_stage,
             )
-        return replace(result, notes=(*notes, shallow.note, *result.notes))
+        return replace(result, notes=(*notes, shallow.note, *result.notes), syntax=syntax)
     path = None if weights is None else Path(weights)
     with open_subject(opened, path) as subject:
         if subject.random:
             notes.append(f"{_why_random(opened.path)}: seeded random ones are used")
         with stages.stage("run HuggingFace"):
             wanted = _run_reference(subject, atb, prompts, decode_steps)
-        check = _Check(folder, str(record.model["module"]), subject, wanted, steps, atb)
+        check = _check(folder, record, subject, wanted, steps, atb)
         with stages.stage("run the generated code"):
             phases, parities = check.compare()
+            phases += check.on_ranks()
         with stages.stage("round to 16 bits"):
             phases += check.rounded(notes)
         departure = None
-        if not all(phase.passed for phase in phases):
+        if not all(phase.passed for phase in phases if phase.ranks == 1):
             with stages.stage("find the first difference"):
                 departure = check.locate(phases, parities)
-    return Verification(record.target, tuple(phases), parities, departure, tuple(notes))
+    return Verification(record.target, tuple(phases), parities, departure, tuple(notes), syntax)
+
+
+def _check_syntax(
+    folder: Path, record: Manifest, wanted: bool, include: Sequence[Path], stages: Stages
+) -> tuple[SyntaxCheck, ...]:
+    if not wanted:
+        return ()
+    sources = [path for path in record.files if path.endswith(".cpp")]
+    if not sources:
+        raise BadInputError(f"--vendor-headers: target {record.target} has no C++")
+    with stages.stage("compile against the vendor's headers"):
+        return tuple(check_syntax(folder, sources, include))
+
+
+def _check(
+    folder: Path,
+    record: Manifest,
+    subject: Subject,
+    wanted: list[ReferenceRun],
+    steps: Module,
+    atb: AtbModule,
+) -> _Check:
+    prompts = [run.prompt for run in wanted]
+    fed = list(zip(*(run.fed for run in wanted), strict=True))
+    features = [run.features for run in wanted if run.features is not None]
+    images = torch.cat(features) if features else None
+    if record.target == "atb-python":
+        module = str(record.model["module"])
+        python = PythonExecution(folder, module, subject.weights, prompts, fed, images)
+        return _Check(python, subject, wanted, steps, atb, (), images)
+    printed = atb.copy()
+    run_passes(printed, CPP_PASSES)
+    ranks = tuple(size for size in RANKS if shard(printed).divides_among(size))
+    planned = [*((kind, 1) for kind in ("float32", *_ROUNDINGS)), *(("float32", n) for n in ranks)]
+    cpp = CppExecution(
+        folder,
+        str(record.model["cpp"]),
+        str(record.model["package"]),
+        subject.weights,
+        prompts,
+        fed,
+        planned,
+        positions(printed),
+    )
+    return _Check(cpp, subject, wanted, steps, printed, ranks, images)
 
 
 def _notes(record: Manifest, folder: Path, config_hash: str) -> list[str]:
@@ -169,14 +230,25 @@ def default_prompts(module: Module, decode_steps: int) -> Prompts:
 
 @dataclass
 class _Check:
-    """One generated folder against one model."""
+    """One generated folder against one model.
 
-    folder: Path
-    module: str
+    Attributes:
+        execution: The generated code.
+        subject: The model.
+        wanted: What HuggingFace computes.
+        steps: The semantic graphs.
+        atb: The ATB graphs that the code was printed from.
+        ranks: Numbers of ranks, besides one, that the work can be divided among.
+        image_features: Features of all images in the prompts.
+    """
+
+    execution: Execution
     subject: Subject
     wanted: list[ReferenceRun]
     steps: Module
     atb: AtbModule
+    ranks: tuple[int, ...]
+    image_features: Tensor | None
 
     @property
     def prompts(self) -> Prompts:
@@ -185,27 +257,6 @@ class _Check:
     @property
     def fed(self) -> list[tuple[int, ...]]:
         return list(zip(*(run.fed for run in self.wanted), strict=True))
-
-    @property
-    def image_features(self) -> Tensor | None:
-        features = [run.features for run in self.wanted if run.features is not None]
-        return torch.cat(features) if features else None
-
-    def run(
-        self,
-        precision: str = "float32",
-        watch: Callable[[str, int], Watch | None] = lambda phase, step: None,
-    ) -> Logits:
-        return run_emitted(
-            self.folder,
-            self.module,
-            self.subject.weights,
-            self.prompts,
-            self.fed,
-            precision,
-            watch,
-            self.image_features,
-        )
 
     def compare(self) -> tuple[list[Phase], tuple[LayerParity, ...]]:
         """Logits of both phases, and the layers' outputs in the prefill."""
@@ -217,7 +268,7 @@ class _Check:
                 scope, index = makers[graph, node]
                 found[scope] = results[index].float().clone()
 
-        logits = self.run(watch=lambda phase, _: keep if phase == "prefill" else None)
+        logits = self.execution.run(watch=lambda phase, _: keep if phase == "prefill" else None)
         hidden: dict[str, Tensor] = {
             name: torch.cat([run.layers[name] for run in self.wanted]) for name in found
         }
@@ -230,7 +281,17 @@ class _Check:
             [scope for scope, _ in makers.values()], shaped, hidden
         )
 
-    def _phases(self, found: Logits, rounding: str, decides: bool) -> list[Phase]:
+    def on_ranks(self) -> list[Phase]:
+        """The logits of several ranks that share the work."""
+        return [
+            phase
+            for size in self.ranks
+            for phase in self._phases(
+                self.execution.run(world_size=size), "float32", decides=True, ranks=size
+            )
+        ]
+
+    def _phases(self, found: Logits, rounding: str, decides: bool, ranks: int = 1) -> list[Phase]:
         prefill = torch.cat([run.prefill for run in self.wanted])
         decode = torch.stack([run.decode for run in self.wanted], dim=1)
         for phase, a, b in (("prefill", found.prefill, prefill), ("decode", found.decode, decode)):
@@ -239,7 +300,7 @@ class _Check:
                     f"the generated code makes {phase} logits {list(a.shape)}, not {list(b.shape)}"
                 )
         return [
-            compare_logits("prefill", rounding, 1, found.prefill, prefill, decides),
+            compare_logits("prefill", rounding, 1, found.prefill, prefill, decides, ranks),
             compare_logits(
                 "decode",
                 rounding,
@@ -247,6 +308,7 @@ class _Check:
                 found.decode.flatten(0, 1),
                 decode.flatten(0, 1),
                 decides,
+                ranks,
             ),
         ]
 
@@ -255,7 +317,7 @@ class _Check:
         phases: list[Phase] = []
         for rounding in _ROUNDINGS:
             try:
-                phases += self._phases(self.run(rounding), rounding, decides=False)
+                phases += self._phases(self.execution.run(rounding), rounding, decides=False)
             except VerificationError as error:
                 notes.append(f"{rounding}: {error}")
         return phases
@@ -268,7 +330,7 @@ class _Check:
         def keep(graph: int, node: str, results: list[Tensor]) -> None:
             ran[graph, node] = [tensor.clone() for tensor in results]
 
-        self.run(watch=lambda p, s: keep if (p, s) == (phase, step) else None)
+        self.execution.run(watch=lambda p, s: keep if (p, s) == (phase, step) else None)
         lowered = self._replay(self.atb, phase, step)
         departure = first_wrong_in_code(phase, self.atb, ran, lowered)
         if departure is not None:
@@ -285,9 +347,10 @@ class _Check:
         return Departure(phase, first.name, "the layer's semantic graph", sqnr_db=first.sqnr_db)
 
     def _first_wrong_step(self, phases: Sequence[Phase]) -> tuple[str, int]:
+        phases = [phase for phase in phases if phase.ranks == 1]
         if any(phase.name == "prefill" and not phase.passed for phase in phases):
             return "prefill", 0
-        found = self.run().decode
+        found = self.execution.run().decode
         limit = next(p.limit for p in phases if p.name == "decode" and p.limit is not None)
         for step in range(found.shape[0]):
             rows = torch.stack([run.decode[step] for run in self.wanted])

@@ -26,7 +26,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generated")
     source = build("llama-gqa", folder)
     (source / "model.safetensors").unlink()
-    codegen.transform(source, folder / "out")
+    codegen.transform(source, folder / "out", target="atb-python")
     return folder / "out"
 
 
@@ -183,7 +183,7 @@ def test_a_fault_of_lowering_is_found_in_the_graph(
         return atb
 
     monkeypatch.setattr(pipeline, "lower", wrong)
-    pipeline.transform(generated, tmp_path / "out")
+    pipeline.transform(generated, tmp_path / "out", target="atb-python")
     result = verification.verify(tmp_path / "out")
     assert not result.passed
     assert result.departure is not None

@@ -37,7 +37,7 @@ class Case:
 
     def generate(self, out: Path) -> Path:
         """Generates the files into a folder and returns it."""
-        transform(ROOT / self.source, out, python_api=self.api)
+        transform(ROOT / self.source, out, target="atb-python", python_api=self.api)
         return out
 
 

@@ -29,7 +29,7 @@ def test_model(name, zoo, tmp_path, settle):
     path, out = zoo(name), tmp_path / "out"
     outcome = {"architecture": architecture(path), "tier": CASES[name].tier}
     try:
-        transform(path, out)
+        transform(path, out, target="atb-python")
     except UnsupportedError as refused:
         first = refused.problems[0]
         assert not out.exists()
@@ -56,7 +56,7 @@ def agrees(out, path) -> bool:
 @pytest.mark.parametrize("name", REQUIRED)
 def test_second_spelling(name, zoo, tmp_path):
     """The same model through torch_atb."""
-    transform(zoo(name), tmp_path / "out", python_api="torch_atb")
+    transform(zoo(name), tmp_path / "out", target="atb-python", python_api="torch_atb")
     assert agrees(tmp_path / "out", zoo(name))
 
 

@@ -197,9 +197,9 @@ def generate(fault: Fault, path: Path, out: Path, monkeypatch: pytest.MonkeyPatc
 
         with monkeypatch.context() as patched:
             patched.setattr(pipeline, "lower", faulty)
-            pipeline.transform(path, out)
+            pipeline.transform(path, out, target="atb-python")
         return
-    pipeline.transform(path, out)
+    pipeline.transform(path, out, target="atb-python")
     file = out / fault.file
     text = file.read_text()
     assert fault.old in text

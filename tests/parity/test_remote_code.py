@@ -137,7 +137,7 @@ def test_every_variation_is_listed():
 @pytest.mark.parametrize("name", PARITY)
 def test_parity(name, directory, tmp_path):
     path, out = directory(name, **PARITY[name]), tmp_path / "out"
-    transform(path, out, trust_remote_code=True)
+    transform(path, out, target="atb-python", trust_remote_code=True)
     # The second prompt and its continuation are longer than every window of the variations.
     prompts = [[5, 1, 60], [*range(7, 51)]]
     result = verify(out, path, prompts=prompts, decode_steps=4, trust_remote_code=True)
@@ -148,19 +148,24 @@ def test_parity(name, directory, tmp_path):
 def test_refusal(name, directory, tmp_path):
     path, out = directory(name, **_TRAINED.get(name, {})), tmp_path / "out"
     with pytest.raises(UnsupportedError, match=REFUSED[name]) as refused:
-        transform(path, out, trust_remote_code=True)
+        transform(path, out, target="atb-python", trust_remote_code=True)
     assert not out.exists()
     assert all(problem.reason and problem.remedy for problem in refused.value.problems)
 
 
 def test_a_model_without_a_cache_cannot_be_verified(directory, tmp_path):
     path, out = directory("no_cache"), tmp_path / "out"
-    transform(path, out, trust_remote_code=True)
+    transform(path, out, target="atb-python", trust_remote_code=True)
     with pytest.raises(VerificationError, match="returns no cache"):
         verify(out, path, trust_remote_code=True)
 
 
 def test_attention_without_a_mask_has_no_cache(directory, tmp_path):
     with pytest.raises(IrError, match=r"attention is not causal \(layers.0.self_attn at common.py"):
-        transform(directory("no_mask"), tmp_path / "out", trust_remote_code=True)
+        transform(
+            directory("no_mask"),
+            tmp_path / "out",
+            target="atb-python",
+            trust_remote_code=True,
+        )
     assert not (tmp_path / "out").exists()

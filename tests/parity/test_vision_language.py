@@ -126,14 +126,14 @@ def models(tmp_path_factory) -> Callable[[str], Path]:
 def llava(models, tmp_path_factory) -> tuple[Path, Path]:
     """A model directory and what is generated from it; nobody changes either."""
     out = tmp_path_factory.mktemp("generated") / "out"
-    transform(models("llava"), out)
+    transform(models("llava"), out, target="atb-python")
     return models("llava"), out
 
 
 @pytest.mark.parametrize("api", PYTHON_APIS)
 @pytest.mark.parametrize("name", MODELS)
 def test_parity_with_and_without_image(name, api, models, tmp_path):
-    result = transform(models(name), tmp_path / "out", python_api=api)
+    result = transform(models(name), tmp_path / "out", target="atb-python", python_api=api)
     assert result.module == MODELS[name][2]
     found = verify(tmp_path / "out", models(name), prompts=PROMPTS, decode_steps=DECODE_STEPS)
     strict = [phase for phase in found.phases if phase.rounding == "float32"]
@@ -178,7 +178,7 @@ def test_features_that_do_not_fit_the_image_tokens(llava):
 def test_configuration_alone(llava, tmp_path):
     path, out = llava
     (tmp_path / "config.json").write_text((path / "config.json").read_text())
-    result = transform(tmp_path, tmp_path / "out")
+    result = transform(tmp_path, tmp_path / "out", target="atb-python")
     assert read(tmp_path / "out", "*.py") == read(out, "*.py")
     assert "saved to: " + str(tmp_path / "out" / "run_vl.py") in result.closing
     assert "run.py" not in result.manifest.files
@@ -200,7 +200,7 @@ def test_refused(name, tmp_path):
     kind, options, reason = REFUSED[name]
     configuration(kind, options).save_pretrained(tmp_path)
     with pytest.raises(UnsupportedError) as caught:
-        transform(tmp_path, tmp_path / "out")
+        transform(tmp_path, tmp_path / "out", target="atb-python")
     assert not (tmp_path / "out").exists()
     (problem,) = caught.value.problems
     assert reason in problem.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codegen.targets.atb.ops.attention import is_compressed
+from codegen.targets.atb.ops.norm import PreRmsNorm
 from ir.graph import Node, Value
 from ir.passes.name_values import module_of
 from ir.recipe import Concat
@@ -59,6 +60,11 @@ def _gather(node: Node) -> str:
 def _rms_norm(node: Node) -> str:
     offset = ", weight stored minus one" if node.attrs["model_type"] == "GEMMA_MODEL" else ""
     return f"{_path(node)}: RMSNorm of {_size(node.result)} features{offset}."
+
+
+def _pre_rms_norm(node: Node) -> str:
+    size = _size(node.results[0])
+    return f"Residual connection, then {_path(node)}: RMSNorm of {size} features."
 
 
 def _layer_norm(node: Node) -> str:
@@ -129,10 +135,16 @@ def _sum(node: Node) -> str:
         return "Plus a vector."
     if right.name.endswith("mask"):
         return "-inf where a token may not look."
-    # the residual stream comes into the layer, or is itself such a sum
-    makers = (left.producer, right.producer)
-    stream = any(maker is None or _is(maker, "ELEWISE_ADD") for maker in makers)
+    stream = any(_is_stream(value) for value in (left, right))
     return "Residual connection." if stream else "Sum."
+
+
+def _is_stream(value: Value) -> bool:
+    """The residual stream comes into the layer, or is itself such a sum."""
+    maker = value.producer
+    if maker is None or _is(maker, "ELEWISE_ADD"):
+        return True
+    return maker.op == PreRmsNorm.name and value.index == 1
 
 
 def _is(node: Node, kind: str) -> bool:
@@ -173,6 +185,7 @@ _WRITERS = {
     "atb.layer_norm": _layer_norm,
     "atb.linear": _linear,
     "atb.paged_attention": _paged_attention,
+    "atb.pre_rms_norm": _pre_rms_norm,
     "atb.reshape_and_cache": _cache,
     "atb.rms_norm": _rms_norm,
     "atb.rope": _rope,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codegen.errors import CodegenError
-from codegen.targets.atb.emit_python_comments import comment
+from codegen.targets.atb.comments import comment
 from codegen.targets.atb.emit_python_weights import Quote, WeightNames, describe, weight_name
 from codegen.targets.atb.ops import (
     Linear,

@@ -168,13 +168,13 @@ def _entry(
 def _rope(table: RopeTable, index: int) -> Rope:
     suffix = "" if index == 0 else f"_{index + 1}"
     long = table.long_inv_freq
-    frequencies = _frequencies(table.inv_freq)
+    frequencies = frequencies_source(table.inv_freq)
     return Rope(
         function=f"rope_table{suffix}",
         constant=f"INV_FREQ{suffix}",
         frequencies=frequencies,
         listed=frequencies == _numbers(table.inv_freq),
-        long_frequencies="" if long is None else _frequencies(long),
+        long_frequencies="" if long is None else frequencies_source(long),
         width=table.rotary_dim,
         half=table.style == "half",
         scale="" if table.scale == 1.0 else repr(table.scale),
@@ -184,7 +184,7 @@ def _rope(table: RopeTable, index: int) -> Rope:
     )
 
 
-def _frequencies(inv_freq: tuple[float, ...]) -> str:
+def frequencies_source(inv_freq: tuple[float, ...]) -> str:
     """The frequencies as a formula where one gives them bit for bit, otherwise the numbers."""
     dim = 2 * len(inv_freq)
     if len(inv_freq) > 1 and inv_freq[0] == 1.0 and inv_freq[1] > 0.0:

@@ -16,7 +16,7 @@ from ir.graph import Graph, Node, Value
 from ir.op import lookup
 from ir.recipe import Recipe
 
-_CACHE = re.compile(r"[kv]_cache(_\d+)?")
+CACHE = re.compile(r"[kv]_cache(_\d+)?")
 LOGITS = "logits"
 CARRIED = "hidden_states"
 
@@ -95,7 +95,7 @@ def stages_of(module: AtbModule, api: str) -> Stages:
     scopes = [[str(n.attrs["scope"]) for n in graph.nodes] for graph in (prefill, decode)]
     if scopes[0] != scopes[1]:
         raise CodegenError("prefill and decode do not have the same layers")
-    names = {graph: _environment(graph) for graph in (prefill, decode)}
+    names = {graph: environment(graph) for graph in (prefill, decode)}
     maker = _Maker(module, api)
     kinds = [maker.kind(first, second, names[prefill], names[decode]) for first, second in calls]
     return Stages(
@@ -108,12 +108,12 @@ def stages_of(module: AtbModule, api: str) -> Stages:
 
 def entry_inputs(entry: Graph) -> tuple[str, ...]:
     """Names of an entry's inputs that are not caches."""
-    return tuple(v.name for v in entry.inputs if not _CACHE.fullmatch(v.name))
+    return tuple(v.name for v in entry.inputs if not CACHE.fullmatch(v.name))
 
 
 def cache_inputs(entry: Graph) -> tuple[Value, ...]:
     """The caches of an entry, keys and values in turn, in the order of use."""
-    return tuple(v for v in entry.inputs if _CACHE.fullmatch(v.name))
+    return tuple(v for v in entry.inputs if CACHE.fullmatch(v.name))
 
 
 def _read_on_host(graph: Graph) -> list[Value]:
@@ -138,7 +138,7 @@ def _read_on_device(graph: Graph) -> set[Value]:
     return found
 
 
-def _environment(entry: Graph) -> dict[Value, str]:
+def environment(entry: Graph) -> dict[Value, str]:
     """What each tensor of an entry is called while the stages run.
 
     A result that only the next stage reads is the stream through the model; the result of the last
@@ -215,7 +215,7 @@ class _Maker:
 
     def _build(self, call: Node, names: dict[Value, str]) -> _Key:
         graph = self.module.callee(call)
-        inputs = _inputs(graph, call, names)
+        inputs = input_names(graph, call, names)
         pairs = zip(graph.outputs, call.results, strict=True)
         outputs = {value: names[result] for value, result in pairs}
         key = (graph.name, tuple(inputs.values()), tuple(outputs.values()))
@@ -237,10 +237,10 @@ class _Maker:
             doc=_doc(base, phase, self._window(inputs.values())),
             scoped=bool(scope),
             inputs=self._in_tensors(graph, inputs),
-            caches=tuple(n for n in inputs.values() if _CACHE.fullmatch(n)),
+            caches=tuple(n for n in inputs.values() if CACHE.fullmatch(n)),
             host=host,
             weights=printer.weight_sources,
-            outputs=tuple(Output(name, _tail(value)) for value, name in outputs.items()),
+            outputs=tuple(Output(name, tail(value)) for value, name in outputs.items()),
             steps=steps,
         )
 
@@ -279,16 +279,17 @@ class _Maker:
         return free
 
 
-def _inputs(graph: Graph, call: Node, names: dict[Value, str]) -> dict[Value, str]:
+def input_names(graph: Graph, call: Node, names: dict[Value, str]) -> dict[Value, str]:
     """What the inputs of a graph are called: as in the entry, caches as in the graph."""
     found: dict[Value, str] = {}
     for value, passed in zip(graph.inputs, call.inputs, strict=True):
-        is_cache = bool(_CACHE.fullmatch(passed.name)) and not passed.producer
+        is_cache = bool(CACHE.fullmatch(passed.name)) and not passed.producer
         found[value] = value.name if is_cache else names[passed]
     return found
 
 
-def _tail(value: Value) -> tuple[int, ...]:
+def tail(value: Value) -> tuple[int, ...]:
+    """The shape of a result without its first dimension, the tokens."""
     return tuple(int(str(dim)) for dim in value.type.shape[1:])
 
 

@@ -103,7 +103,7 @@ def pack(names: WeightNames, recipes: Iterable[Recipe], quote: Quote) -> tuple[P
     packed: list[PackedWeight] = []
     for recipe in dict.fromkeys(recipes):
         name = weight_name(names, recipe, quote)
-        packed.append(PackedWeight(name, expression(recipe, quote), _comment(recipe)))
+        packed.append(PackedWeight(name, expression(recipe, quote), packing_comment(recipe)))
     return tuple(packed)
 
 
@@ -147,7 +147,8 @@ def _ints(values: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, values))}{',' if len(values) == 1 else ''})"
 
 
-def _comment(recipe: Recipe) -> str:
+def packing_comment(recipe: Recipe) -> str:
+    """Why a weight is not simply a checkpoint tensor; empty if it is."""
     match recipe:
         case Concat(parts=parts) if all(isinstance(part, Source) for part in parts):
             if all(source.name.endswith(".bias") for source in recipe.sources()):

@@ -251,7 +251,7 @@ def test_what_has_no_atb_form_is_an_error_and_nothing_is_written(
     )
     monkeypatch.delitem(RULES, operation)
     with pytest.raises(UnsupportedError) as raised:
-        transform(tmp_path / "model", tmp_path / "out")
+        transform(tmp_path / "model", tmp_path / "out", target="atb-python")
     assert any(operation in problem.reason for problem in raised.value.problems)
     assert all(problem.module and problem.source for problem in raised.value.problems)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

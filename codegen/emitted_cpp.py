@@ -1,0 +1,197 @@
+"""Executes a folder of generated ATB C++ on the host runtime, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from codegen.emission import CONFIG
+from codegen.emitted import Logits, Watch
+from codegen.errors import CodegenError, VerificationError
+from codegen.host import atb_cpp
+from codegen.host.cpp_worker import FAILED, Run
+
+#: What a recorded operation is called: stage of the model and position in its graph, and the key
+#: under which a watch is told about it.
+Keys = Mapping[tuple[str, int, int], tuple[int, str]]
+WatchSteps = Callable[[str, int], "Watch | None"]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """One execution.
+
+    Attributes:
+        logits: What came out.
+        recorded: Results of watched operations by phase, step, stage and operation.
+    """
+
+    logits: Logits
+    recorded: dict[tuple[str, int, int, int], list[Tensor]]
+
+
+class CppExecution:
+    """One generated folder with prompts and weights.
+
+    Runs that are known in advance share one process; starting it takes longer than they do.
+
+    Args:
+        folder: Output directory of transform.
+        space: Folder of the C++ in it.
+        package: Folder of the Python package in it.
+        weights: Directory with safetensors files.
+        prompts: Token ids of each sequence.
+        fed: Tokens that each decode step is given, ``[steps][batch]``.
+        planned: Precisions and numbers of ranks that will be asked for.
+        keys: Names of the operations for those who watch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: str,
+        package: str,
+        weights: Path,
+        prompts: Sequence[Sequence[int]],
+        fed: Sequence[Sequence[int]],
+        planned: Sequence[tuple[str, int]],
+        keys: Keys,
+    ) -> None:
+        self._folder, self._space, self._package = folder, space, package
+        self._weights, self._prompts, self._fed = weights, prompts, fed
+        self._planned, self._keys = planned, keys
+        self._done: dict[tuple[str, int], _Done | VerificationError] = {}
+
+    def run(
+        self,
+        precision: str = "float32",
+        watch: WatchSteps = lambda phase, step: None,
+        world_size: int = 1,
+    ) -> Logits:
+        """Runs prompts as one batch, then one decode step after the other.
+
+        Args:
+            precision: Element type, ``float32``, ``float16`` or ``bfloat16``.
+            watch: Gives what is called with every operation of a phase and step, or None.
+            world_size: How many ranks share the work.
+
+        Raises:
+            VerificationError: The generated code does not compile or failed.
+        """
+        watched = self._watched(watch)
+        wanted = Run(precision, world_size, tuple(watched))
+        if watched or (precision, world_size) not in self._done:
+            others = [
+                Run(kind, size, ())
+                for kind, size in self._planned
+                if (kind, size) not in self._done and (kind, size) != (precision, world_size)
+            ]
+            self._start([wanted, *others])
+        done = self._done[precision, world_size]
+        if isinstance(done, VerificationError):
+            raise done
+        for (phase, step, stage, operation), results in sorted(done.recorded.items()):
+            key = self._keys.get((phase, stage, operation))
+            listener = watched.get((phase, step))
+            if key is not None and listener is not None:
+                listener(*key, results)
+        return done.logits
+
+    def _watched(self, watch: WatchSteps) -> dict[tuple[str, int], Watch]:
+        steps = [("prefill", 0), *(("decode", step) for step in range(len(self._fed)))]
+        found = {step: watch(*step) for step in steps}
+        return {step: listener for step, listener in found.items() if listener is not None}
+
+    @cached_property
+    def _library(self) -> Path:
+        folder = self._folder / self._space
+        try:
+            return atb_cpp.compile_model(sorted(folder.rglob("*.cpp")), [folder])
+        except CodegenError as error:
+            raise VerificationError(f"the generated C++ does not compile: {error}") from error
+
+    def _start(self, runs: Sequence[Run]) -> None:
+        with TemporaryDirectory(prefix="llm-codegen-") as made:
+            scratch = Path(made)
+            result = scratch / "result.safetensors"
+            request = {
+                "library": str(self._library),
+                "package": str((self._folder / self._package).resolve()),
+                "checkpoint": str(self._checkpoint(scratch / "checkpoint")),
+                "prompts": [list(prompt) for prompt in self._prompts],
+                "fed": [list(step) for step in self._fed],
+                "runs": [asdict(run) for run in runs],
+                "result": str(result),
+            }
+            self._spawn(request)
+            self._read(result, runs)
+
+    def _checkpoint(self, folder: Path) -> Path:
+        """The weights beside the configuration that the code was generated for."""
+        folder.mkdir()
+        shutil.copyfile(self._folder / CONFIG, folder / CONFIG)
+        for path in self._weights.resolve().iterdir():
+            if ".safetensors" in path.name:
+                _link(path, folder / path.name)
+        return folder
+
+    def _spawn(self, request: Mapping[str, Any]) -> None:
+        command = [sys.executable, "-m", "codegen.host.cpp_worker"]
+        done = subprocess.run(
+            command, input=json.dumps(request), capture_output=True, text=True, check=False
+        )
+        if done.returncode < 0:
+            name = signal.Signals(-done.returncode).name
+            raise VerificationError(f"the generated C++ crashes the process ({name})")
+        if done.returncode > 0:
+            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            raise VerificationError(f"the generated code ends the process: {last[0]}")
+
+    def _read(self, result: Path, runs: Sequence[Run]) -> None:
+        with safe_open(result, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType]
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            failed: dict[str, dict[str, str]] = json.loads(file.metadata()[FAILED])
+        for number, run in enumerate(runs):
+            key = (run.precision, run.world_size)
+            if str(number) in failed:
+                self._done[key] = _failure(failed[str(number)], run)
+                continue
+            prefix = f"{number}/"
+            own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            logits = Logits(own.pop("prefill"), own.pop("decode"))
+            self._done[key] = _Done(logits, _recorded(own))
+
+
+def _link(path: Path, place: Path) -> None:
+    """Makes a file available under another name; a symbolic link would not be followed."""
+    try:
+        place.hardlink_to(path)
+    except OSError:  # another file system
+        shutil.copyfile(path, place)
+
+
+def _recorded(tensors: Mapping[str, Tensor]) -> dict[tuple[str, int, int, int], list[Tensor]]:
+    found: dict[tuple[str, int, int, int], dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        phase, step, *path, result = name.split("/")
+        stage, operation = int(path[0]), int(path[1]) if len(path) > 1 else 0
+        found.setdefault((phase, int(step), stage, operation), {})[int(result)] = tensor
+    return {key: [made[i] for i in sorted(made)] for key, made in found.items()}
+
+
+def _failure(failure: Mapping[str, str], run: Run) -> VerificationError:
+    place = f" at {failure['place']}" if failure["place"] else ""
+    ranks = f" with {run.world_size} ranks" if run.world_size > 1 else ""
+    return VerificationError(f"the generated code fails{ranks}{place}: {failure['what']}")

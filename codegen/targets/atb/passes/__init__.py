@@ -1,0 +1,1 @@
+"""Passes over ``atb.*`` graphs, between lowering and printing."""
