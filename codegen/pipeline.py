@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from codegen import manifest
 from codegen.emission import CONFIG, Emission, emit_atb_cpp, emit_atb_python
-from codegen.errors import BadInputError
+from codegen.errors import BadInputError, Problem, UnsupportedError
 from codegen.frontend.hf import Source, load
 from codegen.frontend.raising import Raised, raise_module
 from codegen.frontend.trace import trace
@@ -31,6 +31,8 @@ from ir.passes.remove_dead import RemoveDead
 from ir.passes.simplify_views import SimplifyViews
 
 _log = logging.getLogger(__name__)
+
+_CPP_NAMES = tuple(pass_.name for pass_ in reversed(CPP_PASSES))
 
 #: What happens to the llm graph on its way to ATB.
 ATB_PASSES: tuple[Pass, ...] = (
@@ -156,16 +158,44 @@ def run(
     stages = stages or Stages()
     with stages.stage("load"):
         source = load(request.source, request.trust_remote_code)
-    atb = to_atb(to_steps(to_llm(source, stages).module, stages), stages)
-    emission = emit(source, atb, request, stages)
+    out = _output(out, source, target)
+    try:
+        atb = to_atb(to_steps(to_llm(source, stages).module, stages), stages)
+        emission = emit(source, atb, request, stages)
+    except UnsupportedError as refused:
+        if request.analyze:  # what is missing is what the report is for
+            write_tree(out, _report(source, stages, refused.problems), force)
+            _log.info("the report is in %s", out)
+        raise
+    if request.analyze:
+        emission = replace(emission, files={**emission.files, **_report(source, stages)})
     record = _manifest(source, request, target, emission)
-    if out is None:
-        out = Path(f"{atb.meta['model_type']}_{target.replace('-', '_')}")
-    if out.exists() and out.samefile(source.path):
-        raise BadInputError(f"{out} is the model itself: give another -o")
     with stages.stage("write"):
         write_tree(out, {**emission.files, manifest.NAME: record.to_json()}, force)
     return TransformResult(out, record, emission.closing(out))
+
+
+def _output(out: Path | None, source: Source, target: Target) -> Path:
+    """Where the output goes.
+
+    Raises:
+        BadInputError: That is the model directory itself.
+    """
+    out = out or Path(f"{source.config.get('model_type')}_{target.replace('-', '_')}")
+    if out.exists() and out.samefile(source.path):
+        raise BadInputError(f"{out} is the model itself: give another -o")
+    return out
+
+
+def _report(source: Source, stages: Stages, problems: Sequence[Problem] = ()) -> dict[str, str]:
+    """The analysis report of what the stages made, as far as they came."""
+    from codegen.report import report_files  # costs time that few runs need
+
+    with stages.stage("report"):
+        made = {record.name: record.module for record in stages.records}
+        printed = next((made[name] for name in (*_CPP_NAMES, "lower") if name in made), None)
+        atb = printed if isinstance(printed, AtbModule) else None
+        return report_files(source, made.get("trace"), made.get("raise"), atb, problems)
 
 
 def to_aten(source: Source, stages: Stages) -> Module:

@@ -17,6 +17,7 @@ PYTHON_APIS: tuple[PythonApi, ...] = get_args(PythonApi)
 #: Targets that exist; the others are known by name only.
 AVAILABLE: frozenset[Target] = frozenset({"atb-python", "atb-cpp"})
 
+_THERE = "atb-cpp and, with -py, atb-python, in floating point"
 _CPP = (".cpp", ".cc", ".cxx", ".h", ".hpp")
 
 
@@ -67,7 +68,7 @@ class Request:
             raise BadInputError("--quant-disable-names needs -quant and -py")
         missing = self._missing(target)
         if missing:
-            raise BadInputError(f"{missing} not available yet; available: atb-cpp, and -py (atb-python), float")
+            raise BadInputError(f"{missing} not available yet; available: {_THERE}")
         return target
 
     def _missing(self, target: Target) -> str:
@@ -77,7 +78,6 @@ class Request:
             "-quant is": self.to_quant,
             "--enable-sparse is": self.enable_sparse,
             "-atb is": self.atb_model_path is not None,
-            "-a is": self.analyze,
             f"target {target} is": target not in AVAILABLE,
         }
         return next((subject for subject, asked in wanted.items() if asked), "")

@@ -163,7 +163,7 @@ def _execute(request: Request, run: Run) -> dict[str, Tensor]:
             runner.load_weights()
             return _steps(runner, request, run, recorder if rank == 0 else None)
 
-        ranks = atb_llm.run_ranks(run.world_size, work)
+        ranks = atb_cpp.run_ranks(run.world_size, work)
     for name in ("prefill", "decode"):
         if any(not torch.equal(other[name], ranks[0][name]) for other in ranks):
             raise CodegenError(f"the ranks do not have the same {name} logits")

@@ -9,6 +9,7 @@ from codegen.report.operation import rebased, weight_names
 from codegen.targets.atb.emit_python_graph import operation_names
 from codegen.targets.atb.module import AtbModule
 from codegen.targets.atb.ops import AtbOp
+from codegen.targets.atb.passes.fuse_residual_norm import residual_sums
 from ir.graph import Graph, Node
 from ir.op import lookup
 
@@ -23,6 +24,7 @@ class Placed:
         op_type: Its name in the registry; empty for a view.
         module: Module path, of this layer.
         weights: Checkpoint names of its weights.
+        source: Line of the modelling code.
     """
 
     node: Node
@@ -30,6 +32,7 @@ class Placed:
     op_type: str
     module: str
     weights: tuple[str, ...]
+    source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,11 @@ def layers_of(atb: AtbModule, phase: str) -> list[Layer]:
 
 
 def placed(atb: AtbModule) -> Iterator[Placed]:
-    """Every ATB operation of the prefill, layer by layer, then those of the decode step."""
+    """Every ATB operation of the prefill, layer by layer, then those of the decode step.
+
+    A norm that a residual addition is part of is there twice, at both places.
+    """
+    sums = residual_sums(atb)
     for phase in atb.entries:
         names = {
             name: operation_names(graph)
@@ -89,13 +96,16 @@ def placed(atb: AtbModule) -> Iterator[Placed]:
             graph = atb.callee(call)
             traced = _traced_path(graph, [c for c in calls if atb.callee(c) is graph])
             for node in graph.nodes:
-                yield Placed(
-                    node,
-                    names[graph.name].get(node, ""),
-                    op_type(node),
-                    rebased(node.loc.module, traced, call.loc.module),
-                    weight_names(node, str(call.attrs["scope"])),
-                )
+                added = [sums[key] for v in node.results if (key := (graph.name, v.name)) in sums]
+                for place in (node.loc, *added):
+                    yield Placed(
+                        node,
+                        names[graph.name].get(node, ""),
+                        op_type(node),
+                        rebased(place.module, traced, call.loc.module),
+                        weight_names(node, str(call.attrs["scope"])),
+                        place.source,
+                    )
 
 
 def _traced_path(graph: Graph, calls: list[Node]) -> str:

@@ -77,7 +77,7 @@ class _Match:
         here = self.by_module.get(operation.module, [])
         found = [part for name in operation.weights for part in self.by_weight.get(name, [])]
         own = [part for part in found if part in here]
-        same_line = [part for part in here if part.node.loc.source == operation.source]
+        same_line = [part for part in here if part.source == operation.source]
         found = own + [p for p in same_line if p not in own] if own else found or same_line
         found = _without_views(found)
         if found or base_name(operation.type) in LAYOUT or operation.name in self.on_host:

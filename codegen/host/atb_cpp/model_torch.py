@@ -172,9 +172,7 @@ class ModelTorch:
                         f"weight {i} is {held[i].dtype}{list(held[i].shape)}, cannot become "
                         f"{tensor.dtype}{list(tensor.shape)}"
                     )
-                check(
-                    self._library.llmc_model_update_weight(self._live(), ctypes.byref(lent), i)
-                )
+                check(self._library.llmc_model_update_weight(self._live(), ctypes.byref(lent), i))
                 held[i] = tensor
         return 0
 
@@ -203,7 +201,7 @@ class ModelTorch:
         self, inputs: ctypes.Array[CTensor], outputs: Sequence[torch.Tensor], param: str
     ) -> None:
         lent = lend_all(list(outputs), "output")
-        callback = self._callback if self._watchers else ctypes.cast(None, Watch)
+        callback = self._callback if self._watchers else Watch()
         check(self._library.llmc_model_watch(self._live(), callback))
         self._failure = None
         status = self._library.llmc_model_execute(

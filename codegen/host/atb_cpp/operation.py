@@ -36,9 +36,7 @@ class Operation:
         HostError: Unknown operation, parameter or value.
     """
 
-    def __init__(
-        self, op_type: str, params: Mapping[str, Any], precision: str = "float32"
-    ) -> None:
+    def __init__(self, op_type: str, params: Mapping[str, Any], precision: str = "float32") -> None:
         self._library: Any = runtime()
         text = json.dumps(dict(params)).encode()
         self._handle = self._library.llmc_operation_create(

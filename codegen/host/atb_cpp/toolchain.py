@@ -136,7 +136,10 @@ def run_compiler(arguments: Sequence[str], what: str) -> None:
     Raises:
         HostError: It fails; the message has its first errors.
     """
-    done = subprocess.run([compiler(), *arguments], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "LC_ALL": "C"}  # messages that _first_errors can read
+    done = subprocess.run(
+        [compiler(), *arguments], capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode:
         raise HostError(f"{what} does not compile:\n{_first_errors(done.stderr)}")
 

@@ -10,14 +10,13 @@ the behaviour of the original::
         runner.load_weights()
         logits = runner.forward(...)
 
-The ranks of a tensor parallel run are threads of this process (``run_ranks``): each makes its own
-``ModelRunner``, and nothing here belongs to one rank. The C++ itself is compiled and run by
-``codegen.host.atb_cpp``.
+The ranks of a tensor parallel run are threads of this process: each makes its own ``ModelRunner``,
+and nothing here belongs to one rank. The C++ is compiled and run by ``codegen.host.atb_cpp``.
 """
 
 from __future__ import annotations
 
-from codegen.host.atb_llm.ranks import run_ranks
+from codegen.host.atb_cpp.ranks import run_ranks
 from codegen.host.atb_llm.session import PRECISIONS, Host, install
 
 __all__ = ["PRECISIONS", "Host", "install", "run_ranks"]

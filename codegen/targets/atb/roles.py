@@ -17,6 +17,7 @@ from ir.recipe import Source
 _NORMS = {"llm.rms_norm": False, "llm.layer_norm": True}
 #: Operations between a projection and attention that keep the values or turn them.
 _PASSED = ("llm.reshape", "llm.rope", *_NORMS)
+_REMEDY = "generate the C++ as well (without -atb), or write this package by hand"
 _SCOPE = re.compile(r"(\w+(?:\.\w+)*)\.(\d+)", re.ASCII)
 
 
@@ -119,15 +120,15 @@ def find_roles(llm: Module) -> Roles:
     if not calls:
         raise _bad(None, "no repeated layers")
     scopes = [_SCOPE.fullmatch(str(call.attrs["scope"])) for call in calls]
-    prefixes = [match[1] for match in scopes if match is not None]
-    numbers = [int(match[2]) for match in scopes if match is not None]
+    prefixes = [match[1] for match in scopes if match]
+    numbers = [int(match[2]) for match in scopes if match]
     if len(set(prefixes)) != 1 or numbers != list(range(len(calls))):
         raise _bad(calls[0], "the layers are not numbered 0, 1, 2 and so on under one name")
     kinds = [str(call.attrs["callee"]) for call in calls]
     layers = {kind: _layer(llm.functions[kind]) for kind in dict.fromkeys(kinds)}
     if len(set(layers.values())) != 1:
         raise _bad(calls[0], "the layers are not all built in the same way")
-    (embedding,) = main.find("llm.embedding")[:1] or [None]
+    embedding = next(iter(main.find("llm.embedding")), None)
     head = next((node for node in reversed(main.nodes) if node.op == "llm.linear"), None)
     if embedding is None or head is None:
         raise _bad(None, "no token embedding or no output projection")
@@ -152,9 +153,6 @@ def _layer(graph: Graph) -> Layer:
     other = next(v for v in product.inputs if v is not active.result)
     up = _origin(other)
     down = _following(product.result, "llm.linear")
-    head_dim = attention.operand(0).type.shape[-1]
-    if not isinstance(head_dim, int):
-        raise _bad(attention, "the size of a head is not fixed")
     norms = tuple(_as_norm(node) for node in (*query.norms, *key.norms))
     if len(norms) not in (0, 2) or value.norms:
         raise _bad(attention, "only query and key may be normalized, each once")
@@ -166,7 +164,7 @@ def _layer(graph: Graph) -> Layer:
         mlp_norm=_norm(gate.linear.operand(0), gate.linear),
         gate_up=_together((gate, up), active),
         down=_projection(down),
-        head_dim=head_dim,
+        head_dim=int(str(attention.operand(0).type.shape[-1])),
     )
 
 
@@ -190,8 +188,7 @@ class _Origin:
 def _origin(value: Value) -> _Origin:
     """The product that a value is made of."""
     norms: list[Node] = []
-    start: int | None = None
-    size = 0
+    start, size = None, 0
     while True:
         node = value.producer
         if node is None:
@@ -286,9 +283,9 @@ def _rope(main: Graph) -> RotaryTable | None:
     tables = main.find("llm.rope_table")
     if not tables:
         return None
+    table = tables[0]
     if len(tables) > 1:
         raise _bad(tables[1], "a second rotary table")
-    table = tables[0]
     data = table.operand(2).data
     if data is None or table.attrs["original_max_position"] is not None:
         raise _bad(table, "the rotary table depends on the length of the sequence")
@@ -299,5 +296,4 @@ def _rope(main: Graph) -> RotaryTable | None:
 
 def _bad(node: Node | None, reason: str) -> UnsupportedError:
     place = ("", "") if node is None else (node.loc.module, node.loc.source)
-    remedy = "generate the C++ as well (without -atb), or write this package by hand"
-    return UnsupportedError([Problem(*place, f"not MindIE's kind of decoder: {reason}", remedy)])
+    return UnsupportedError([Problem(*place, f"not MindIE's kind of decoder: {reason}", _REMEDY)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from codegen.errors import BadInputError, HostError
-from codegen.host.atb_llm import install, run_ranks
+from codegen.host.atb_llm import install
 from codegen.host.atb_llm.config import BaseConfig
 from codegen.host.atb_llm.environment import Mapping, ProcessGroup
 from codegen.host.atb_llm.weights import Weights
@@ -179,27 +178,6 @@ def test_a_broken_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"short")
     with pytest.raises(BadInputError, match="too short"):
         weights(tmp_path)
-
-
-def test_the_first_rank_that_fails_ends_the_run() -> None:
-    def work(rank: int) -> int:
-        if rank == 1:
-            raise ValueError("rank 1 failed")
-        time.sleep(30)
-        return rank
-
-    start = time.monotonic()
-    with pytest.raises(ValueError, match="rank 1 failed"):
-        run_ranks(3, work)
-    assert time.monotonic() - start < 10
-
-
-def test_results_by_rank() -> None:
-    def work(rank: int) -> int:
-        time.sleep(0.02 * (3 - rank))
-        return rank * rank
-
-    assert run_ranks(3, work) == [0, 1, 4]
 
 
 class Mapped(BaseConfig):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from codegen.errors import BadInputError, Problem
 from codegen.frontend.hf import load
 from codegen.report import report_files
+from codegen.report.mapping import fates
 from tests.codegen.report.subjects import zoo
 from tests.codegen.report.test_tree import find, tree
 from tests.zoo import CASES
@@ -66,6 +68,36 @@ def test_tree_of_it() -> None:
     assert "model.layers.0.mlp.gate" in later
 
 
+def test_repeated_layers_read_the_layer_before_them() -> None:
+    """Only the first layer was traced; the others read their own inputs."""
+    evidence = zoo("mixtral").evidence()
+    operations = {operation.name: operation for operation in evidence.operations}
+    last = [o.name for o in evidence.operations if o.module == "model.layers.1"][-1]
+    assert operations["model.layers.1.input_layernorm.pow_1"].reads == (
+        operations[last].name.replace("layers.1", "layers.0"),
+    )
+    assert operations["model.layers.2.input_layernorm.pow_1"].reads == (last,)
+    assert operations["model.layers.2.mlp.gate.linear_4"].weights == (
+        "model.layers.2.mlp.gate.weight",
+    )
+
+
+def test_a_problem_is_about_its_line_as_far_as_that_is_known() -> None:
+    evidence = zoo("mixtral").evidence()
+    module = "model.layers.0.self_attn"
+    line = next(o.source for o in evidence.operations if o.type == "trace.attention")
+    here = {o.source for o in evidence.operations if o.module == module}
+    assert len(here) > 1
+
+    def blamed(problem: Problem) -> set[str]:
+        became = fates(replace(evidence, problems=(problem,)))
+        return {o.source for o in evidence.operations if became[o.name].reason == "why"}
+
+    assert blamed(Problem(module, line, "why")) == {line}
+    assert blamed(Problem(module, "other.py:1", "why")) == here
+    assert blamed(Problem("", "", "why")) == set()
+
+
 def test_raised_but_not_lowered() -> None:
     """Only what is blamed is unsupported: every other operation had a meaning."""
     subject = zoo("xglm")
@@ -92,7 +124,7 @@ def test_a_trace_that_fails_leaves_the_modules(tmp_path: Path) -> None:
     assert sorted(Path(p).suffix for p in files) == [".csv", ".html", ".json"]
     name = "llamaforcausallm/llamaforcausallm"
     assert "the weights are quantized" in files[f"{name}.html"]
-    assert "every operation is supported" not in files[f"{name}.html"]
+    assert '<p class="good">' not in files[f"{name}.html"]
     assert json.loads(files[f"{name}.json"])["name"] == "LlamaForCausalLM"
     assert files[f"{name}_operators.csv"].count("\n") == 1
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codegen.targets.atb.ops import Elewise, PreRmsNorm, RmsNorm
-from ir.graph import Graph, Module, Node, Value
+from ir.graph import Attr, Graph, Location, Module, Node, Value
 from ir.passes.base import Pass, PassResult
+
+#: Key in a module's facts.
+RESIDUAL_SUMS = "residual_sums"
 
 
 @dataclass(frozen=True)
@@ -15,18 +18,42 @@ class FuseResidualNorm(Pass):
 
     ``RmsNorm`` with ``RMS_NORM_PRENORM`` reads both summands once and writes the sum and its norm.
     It has no Gemma variant (weight stored minus one), so those norms stay as they are.
+
+    A node comes from one place of the model; ``meta["residual_sums"]`` keeps where the additions
+    came from: graph, name of the sum, module path, source line.
     """
 
     name = "fuse-residual-norm"
 
     def run(self, module: Module) -> PassResult:
         """See ``Pass``; ``matches`` counts joined pairs."""
-        matches = sum(_fuse(graph) for graph in module if graph.name not in module.entries)
-        return PassResult(modified=matches > 0, matches=matches)
+        places = [
+            (graph.name, *place)
+            for graph in module
+            if graph.name not in module.entries
+            for place in _fuse(graph)
+        ]
+        if places:
+            module.meta[RESIDUAL_SUMS] = (*_sums(module), *places)
+        return PassResult(modified=bool(places), matches=len(places))
 
 
-def _fuse(graph: Graph) -> int:
-    count = 0
+def residual_sums(module: Module) -> dict[tuple[str, str], Location]:
+    """Where the additions came from that are part of a norm now, by graph and name of the sum."""
+    return {
+        (str(graph), str(name)): Location(str(path), str(source))
+        for graph, name, path, source in _sums(module)
+    }
+
+
+def _sums(module: Module) -> tuple[tuple[Attr, ...], ...]:
+    kept = module.meta.get(RESIDUAL_SUMS, ())
+    return tuple(item for item in kept if isinstance(item, tuple)) if isinstance(kept, tuple) else ()
+
+
+def _fuse(graph: Graph) -> list[tuple[str, str, str]]:
+    """Joins all pairs of a graph; returns name of the sum, module path and source of each."""
+    places: list[tuple[str, str, str]] = []
     for norm in graph.find(RmsNorm.name):
         addition = _addition(graph, norm)
         if addition is None:
@@ -50,8 +77,8 @@ def _fuse(graph: Graph) -> int:
         graph.erase(addition)
         for value, name in zip(fused.results, (normed.name, total.name), strict=True):
             value.name = name
-        count += 1
-    return count
+        places.append((total.name, addition.loc.module, addition.loc.source))
+    return places
 
 
 def _addition(graph: Graph, norm: Node) -> Node | None:

@@ -103,6 +103,7 @@ atb::Status SmallModel::BindParamHostTensor(uint32_t nodeId)
 {
     const uint32_t seqLenTensorId = LayerIdx::IN_SEQ_LEN;
     graph_.nodes.at(nodeId).variantPack.inTensors.at(seqLenTensorId).hostData = seqLen_.data();
+    graph_.nodes.at(nodeId).variantPack.inTensors.at(LayerIdx::IN_HOLES).hostData = seqLen_.data();
     return atb::NO_ERROR;
 }
 }

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -36,16 +35,12 @@ SPEC = PackageSpec(
 PROMPTS = [[3, 4, 5], [10] * 9, [1]]
 
 
-def run(
-    package: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, name: str = "run"
-) -> None:
+def run(package: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Executes run.py as a program, with the toy in place of the compiled C++."""
-    host = ModuleType("codegen.host.atb_cpp")
-    host.install = model_torch  # pyright: ignore[reportAttributeAccessIssue]
-    import codegen.host
+    from codegen.host import atb_cpp
 
-    monkeypatch.setitem(sys.modules, host.__name__, host)
-    monkeypatch.setattr(codegen.host, "atb_cpp", host, raising=False)
+    monkeypatch.setattr(atb_cpp, "compile_model", lambda sources, include_dirs: Path("library"))
+    monkeypatch.setattr(atb_cpp, "install", model_torch)
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
     code = compile((package / "run.py").read_text(encoding="utf-8"), package / "run.py", "exec")
     exec(code, {"__name__": "__main__", "__file__": str(package / "run.py")})

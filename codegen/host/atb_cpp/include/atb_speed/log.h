@@ -17,13 +17,13 @@ void WriteLog(LogSeverity severity, const std::string &message);
 }  // namespace atb_speed
 
 // A second argument, MindIE's error code, is accepted and not shown.
-#define ATB_SPEED_LOG_AT(severity, message, ...)                   \
-    do {                                                           \
-        if (::atb_speed::IsLogged(severity)) {                     \
-            std::ostringstream atbSpeedLogText;                    \
-            atbSpeedLogText << message;                            \
+#define ATB_SPEED_LOG_AT(severity, message, ...)                    \
+    do {                                                            \
+        if (::atb_speed::IsLogged(severity)) {                      \
+            std::ostringstream atbSpeedLogText;                     \
+            atbSpeedLogText << message;                             \
             ::atb_speed::WriteLog(severity, atbSpeedLogText.str()); \
-        }                                                          \
+        }                                                           \
     } while (0)
 
 #define ATB_SPEED_LOG_DEBUG(...) ATB_SPEED_LOG_AT(::atb_speed::LogSeverity::kDebug, __VA_ARGS__)

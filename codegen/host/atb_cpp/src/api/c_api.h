@@ -46,8 +46,8 @@ int32_t llmc_model_skip_event(void *model, int32_t skip);
 int32_t llmc_model_clear_internal_tensors(void *model);
 int32_t llmc_model_reset_execution_status(void *model);
 /// Fills element types and shapes of the outputs; `room` is how many fit, `count` how many are.
-int32_t llmc_model_infer(void *model, const LlmcTensor *inputs, int32_t count,
-                         LlmcTensor *outputs, int32_t room, int32_t *output_count);
+int32_t llmc_model_infer(void *model, const LlmcTensor *inputs, int32_t count, LlmcTensor *outputs,
+                         int32_t room, int32_t *output_count);
 int32_t llmc_model_execute(void *model, const LlmcTensor *inputs, int32_t count,
                            const LlmcTensor *outputs, int32_t output_count, const char *param);
 /// Tells the other ranks of the model's groups that this one failed outside of a call.

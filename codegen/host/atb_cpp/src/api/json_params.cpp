@@ -12,10 +12,13 @@ namespace {
 
 using namespace atb::infer;  // NOLINT: all parameter structs
 
-const Values<aclDataType> kDataTypes = {
-    {"ACL_DT_UNDEFINED", ACL_DT_UNDEFINED}, {"ACL_FLOAT", ACL_FLOAT}, {"ACL_FLOAT16", ACL_FLOAT16},
-    {"ACL_BF16", ACL_BF16},                 {"ACL_INT8", ACL_INT8},   {"ACL_INT32", ACL_INT32},
-    {"ACL_INT64", ACL_INT64}};
+const Values<aclDataType> kDataTypes = {{"ACL_DT_UNDEFINED", ACL_DT_UNDEFINED},
+                                        {"ACL_FLOAT", ACL_FLOAT},
+                                        {"ACL_FLOAT16", ACL_FLOAT16},
+                                        {"ACL_BF16", ACL_BF16},
+                                        {"ACL_INT8", ACL_INT8},
+                                        {"ACL_INT32", ACL_INT32},
+                                        {"ACL_INT64", ACL_INT64}};
 
 const Values<QuantType> kQuantTypes = {
     {"QUANT_UNDEFINED", QUANT_UNDEFINED}, {"QUANT_INT8", QUANT_INT8}, {"QUANT_INT4", QUANT_INT4}};
@@ -50,9 +53,9 @@ void Fill(JsonReader &json, RmsNormParam *param) {
     norm.ReadEnum("quantType", &param->normParam.quantType, kQuantTypes);
     norm.Read("epsilon", &param->normParam.epsilon);
     norm.Read("rstd", &param->normParam.rstd);
-    norm.ReadEnum<RmsNormParam::ModelType>("modelType", &param->normParam.modelType,
-                                           {{"LLAMA_MODEL", RmsNormParam::LLAMA_MODEL},
-                                            {"GEMMA_MODEL", RmsNormParam::GEMMA_MODEL}});
+    norm.ReadEnum<RmsNormParam::ModelType>(
+        "modelType", &param->normParam.modelType,
+        {{"LLAMA_MODEL", RmsNormParam::LLAMA_MODEL}, {"GEMMA_MODEL", RmsNormParam::GEMMA_MODEL}});
     norm.Finish();
     FillFused(json.Group("preNormParam"), &param->preNormParam);
     FillFused(json.Group("postNormParam"), &param->postNormParam);
@@ -73,20 +76,19 @@ void Fill(JsonReader &json, LayerNormParam *param) {
 }
 
 void Fill(JsonReader &json, ActivationParam *param) {
-    json.ReadEnum<ActivationType>(
-        "activationType", &param->activationType,
-        {{"ACTIVATION_RELU", ACTIVATION_RELU},
-         {"ACTIVATION_GELU", ACTIVATION_GELU},
-         {"ACTIVATION_FAST_GELU", ACTIVATION_FAST_GELU},
-         {"ACTIVATION_SWISH", ACTIVATION_SWISH},
-         {"ACTIVATION_LOG", ACTIVATION_LOG},
-         {"ACTIVATION_SWIGLU_FORWARD", ACTIVATION_SWIGLU_FORWARD},
-         {"ACTIVATION_SWIGLU_BACKWARD", ACTIVATION_SWIGLU_BACKWARD},
-         {"ACTIVATION_SIGMOID", ACTIVATION_SIGMOID}});
+    json.ReadEnum<ActivationType>("activationType", &param->activationType,
+                                  {{"ACTIVATION_RELU", ACTIVATION_RELU},
+                                   {"ACTIVATION_GELU", ACTIVATION_GELU},
+                                   {"ACTIVATION_FAST_GELU", ACTIVATION_FAST_GELU},
+                                   {"ACTIVATION_SWISH", ACTIVATION_SWISH},
+                                   {"ACTIVATION_LOG", ACTIVATION_LOG},
+                                   {"ACTIVATION_SWIGLU_FORWARD", ACTIVATION_SWIGLU_FORWARD},
+                                   {"ACTIVATION_SWIGLU_BACKWARD", ACTIVATION_SWIGLU_BACKWARD},
+                                   {"ACTIVATION_SIGMOID", ACTIVATION_SIGMOID}});
     json.Read("dim", &param->dim);
-    json.ReadEnum<ActivationParam::GeLUMode>("geluMode", &param->geluMode,
-                                             {{"TANH_MODE", ActivationParam::TANH_MODE},
-                                              {"NONE_MODE", ActivationParam::NONE_MODE}});
+    json.ReadEnum<ActivationParam::GeLUMode>(
+        "geluMode", &param->geluMode,
+        {{"TANH_MODE", ActivationParam::TANH_MODE}, {"NONE_MODE", ActivationParam::NONE_MODE}});
 }
 
 void Fill(JsonReader &json, ElewiseParam *param) {
@@ -165,9 +167,9 @@ void Fill(JsonReader &json, ReshapeAndCacheParam *param) {
     json.ReadEnum<P::CompressType>("compressType", &param->compressType,
                                    {{"COMPRESS_TYPE_UNDEFINED", P::COMPRESS_TYPE_UNDEFINED},
                                     {"COMPRESS_TYPE_KVHEAD", P::COMPRESS_TYPE_KVHEAD}});
-    json.ReadEnum<P::KvCacheCfg>("kvCacheCfg", &param->kvCacheCfg,
-                                 {{"K_CACHE_V_CACHE", P::K_CACHE_V_CACHE},
-                                  {"K_CACHE_V_BYPASS", P::K_CACHE_V_BYPASS}});
+    json.ReadEnum<P::KvCacheCfg>(
+        "kvCacheCfg", &param->kvCacheCfg,
+        {{"K_CACHE_V_CACHE", P::K_CACHE_V_CACHE}, {"K_CACHE_V_BYPASS", P::K_CACHE_V_BYPASS}});
 }
 
 void Fill(JsonReader &, KvCacheParam *) {}

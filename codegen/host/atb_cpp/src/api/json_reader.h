@@ -20,7 +20,8 @@ class JsonReader {
 public:
     JsonReader(nlohmann::json object, std::string path)
         : object_(std::move(object)), path_(std::move(path)) {
-        Require(object_.is_object(), path_.empty() ? "the parameters" : path_, " must be an object");
+        Require(object_.is_object(), path_.empty() ? "the parameters" : path_,
+                " must be an object");
     }
 
     template <typename T>
@@ -65,8 +66,7 @@ public:
     /// A nested object; empty if it is absent.
     JsonReader Group(const char *key) {
         const nlohmann::json *value = Find(key);
-        return JsonReader(value == nullptr ? nlohmann::json::object() : *value,
-                          path_ + key + ".");
+        return JsonReader(value == nullptr ? nlohmann::json::object() : *value, path_ + key + ".");
     }
 
     /// Fails if there is a key that was not read.

@@ -19,10 +19,10 @@ public:
         for (const atb::Tensor &tensor : *executed.outputs) {
             outputs.push_back(ToC(tensor));
         }
-        const int32_t answer = watch(
-            executed.path.data(), static_cast<int32_t>(executed.path.size()),
-            executed.graph.c_str(), executed.kind.c_str(), outputs.data(),
-            static_cast<int32_t>(outputs.size()));
+        const int32_t answer =
+            watch(executed.path.data(), static_cast<int32_t>(executed.path.size()),
+                  executed.graph.c_str(), executed.kind.c_str(), outputs.data(),
+                  static_cast<int32_t>(outputs.size()));
         Require(answer == 0, "the watcher failed");
     }
 
@@ -84,8 +84,8 @@ public:
             for (const std::string &name : ModelNames()) {
                 known += (known.empty() ? "" : ", ") + name;
             }
-            Fail(atb::ERROR_INVALID_PARAM, "no model is registered as '", name_, "'; registered: ",
-                 known);
+            Fail(atb::ERROR_INVALID_PARAM, "no model is registered as '", name_,
+                 "'; registered: ", known);
         }
         const int64_t status = made->Init(
             [this](uint64_t size, uint32_t) {
@@ -202,9 +202,8 @@ int32_t llmc_model_set_param(void *model, const char *param) {
 }
 
 int32_t llmc_model_set_weight(void *model, const LlmcTensor *tensors, int32_t count) {
-    return AnswerWith(model, [&](HostModel &host) {
-        host.model().SetWeight(FromC(tensors, count, "weight"));
-    });
+    return AnswerWith(
+        model, [&](HostModel &host) { host.model().SetWeight(FromC(tensors, count, "weight")); });
 }
 
 int32_t llmc_model_set_kv_cache(void *model, const LlmcTensor *keys, int32_t key_count,
@@ -239,8 +238,8 @@ int32_t llmc_model_reset_execution_status(void *model) {
     return AnswerWith(model, [&](HostModel &host) { host.model().ResetExecutionStatus(); });
 }
 
-int32_t llmc_model_infer(void *model, const LlmcTensor *inputs, int32_t count,
-                         LlmcTensor *outputs, int32_t room, int32_t *output_count) {
+int32_t llmc_model_infer(void *model, const LlmcTensor *inputs, int32_t count, LlmcTensor *outputs,
+                         int32_t room, int32_t *output_count) {
     return AnswerWith(model, [&](HostModel &host) {
         GiveDescs(host.Infer(FromC(inputs, count, "input")), outputs, room, output_count);
     });

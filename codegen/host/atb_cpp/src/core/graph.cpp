@@ -10,8 +10,7 @@ namespace atb_host {
 
 GraphOperation::GraphOperation(const atb::GraphParam &param)
     : param_(param), written_inputs_(CheckGraph(param)) {
-    const size_t tensors =
-        size_t{param.inTensorNum} + param.outTensorNum + param.internalTensorNum;
+    const size_t tensors = size_t{param.inTensorNum} + param.outTensorNum + param.internalTensorNum;
     last_read_.assign(tensors, 0);
     for (size_t i = 0; i < param.nodes.size(); ++i) {
         auto *host = dynamic_cast<HostOperation *>(param.nodes[i].operation);
@@ -53,8 +52,8 @@ atb::TensorDesc GraphOperation::Shown(size_t node, size_t position,
                [&] { functions.at(position)(desc.shape, shown.shape); });
     const Type made = TypeOf(shown, Cat(Place(node), "input ", position, " after its reshape"));
     if (Volume(made.shape) != Volume(old.shape)) {
-        Fail(atb::ERROR_GRAPH_NODE_RESHAPE_FUNC_FAIL, Place(node), "the reshape of input ", position,
-             " makes ", Str(made), " of ", Str(old));
+        Fail(atb::ERROR_GRAPH_NODE_RESHAPE_FUNC_FAIL, Place(node), "the reshape of input ",
+             position, " makes ", Str(made), " of ", Str(old));
     }
     return shown;
 }

@@ -28,9 +28,7 @@ public:
                         uint64_t workspaceSize, atb::Context *context) override;
 
     std::string Kind() const override { return "Graph"; }
-    std::vector<int> InPlace() const override {
-        return std::vector<int>(param_.outTensorNum, -1);
-    }
+    std::vector<int> InPlace() const override { return std::vector<int>(param_.outTensorNum, -1); }
     std::vector<int> Written() const override;
     bool MayOverwrite() const override { return false; }
     std::string OperandName(size_t position) const override;

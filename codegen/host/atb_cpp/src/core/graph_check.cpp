@@ -24,9 +24,7 @@ bool IsGraphName(const std::string &name) {
 class Checker {
 public:
     explicit Checker(const atb::GraphParam &param)
-        : param_(param),
-          writer_(Total(), kNobody),
-          read_(Total(), false) {}
+        : param_(param), writer_(Total(), kNobody), read_(Total(), false) {}
 
     std::set<int> Check() {
         for (size_t i = 0; i < param_.nodes.size(); ++i) {
@@ -116,7 +114,8 @@ private:
         }
     }
 
-    void CheckInPlace(size_t index, size_t result, size_t operand, const HostOperation &host) const {
+    void CheckInPlace(size_t index, size_t result, size_t operand,
+                      const HostOperation &host) const {
         const atb::Node &node = param_.nodes[index];
         const uint32_t written = node.outTensorIds.at(result);
         const uint32_t cache = node.inTensorIds.at(operand);
@@ -197,9 +196,9 @@ std::set<int> CheckGraph(const atb::GraphParam &param) {
         Fail(atb::ERROR_INVALID_GRAPH, graph, "has ", param.nodes.size(),
              " nodes, there must be fewer than ", kMaxNodes);
     }
-    for (const auto &[kind, count] : {std::pair("input", param.inTensorNum),
-                                      std::pair("output", param.outTensorNum),
-                                      std::pair("internal", param.internalTensorNum)}) {
+    for (const auto &[kind, count] :
+         {std::pair("input", param.inTensorNum), std::pair("output", param.outTensorNum),
+          std::pair("internal", param.internalTensorNum)}) {
         if (count > kMaxTensors) {
             Fail(atb::ERROR_INVALID_GRAPH, graph, "has ", count, " ", kind, " tensors, limit ",
                  kMaxTensors);

@@ -77,8 +77,8 @@ std::vector<at::Tensor> Group::Exchange(int rank, const std::string &what,
 void Group::Wait(std::unique_lock<std::mutex> &lock, int rank, uint64_t round) {
     const auto deadline =
         std::chrono::steady_clock::now() + std::chrono::duration<double>(g_timeout.load());
-    const bool done = changed_.wait_until(
-        lock, deadline, [&] { return round_ != round || !aborted_.empty(); });
+    const bool done =
+        changed_.wait_until(lock, deadline, [&] { return round_ != round || !aborted_.empty(); });
     if (round_ != round) {
         return;
     }

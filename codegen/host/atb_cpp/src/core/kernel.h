@@ -118,17 +118,17 @@ atb::Operation *MakeOperation(std::string kind, std::unique_ptr<Kernel> kernel);
 
 // Defines atb::CreateOperation for a parameter struct from `Make(param)` in namespace atb_host,
 // which returns a kernel or fails.
-#define ATB_HOST_OPERATION(Struct, kind)                                                        \
-    namespace atb {                                                                             \
-    template <>                                                                                 \
-    Status CreateOperation(const infer::Struct &opParam, Operation **operation) {               \
-        return ::atb_host::Guard([&] {                                                          \
-            ::atb_host::Require(operation != nullptr, kind ": the operation pointer is null");  \
-            try {                                                                               \
-                *operation = ::atb_host::MakeOperation(kind, ::atb_host::Make(opParam));        \
-            } catch (const ::atb_host::Refusal &refusal) {                                      \
-                ::atb_host::Fail(refusal.status(), kind ": ", refusal.what());                  \
-            }                                                                                   \
-        });                                                                                     \
-    }                                                                                           \
+#define ATB_HOST_OPERATION(Struct, kind)                                                       \
+    namespace atb {                                                                            \
+    template <>                                                                                \
+    Status CreateOperation(const infer::Struct &opParam, Operation **operation) {              \
+        return ::atb_host::Guard([&] {                                                         \
+            ::atb_host::Require(operation != nullptr, kind ": the operation pointer is null"); \
+            try {                                                                              \
+                *operation = ::atb_host::MakeOperation(kind, ::atb_host::Make(opParam));       \
+            } catch (const ::atb_host::Refusal &refusal) {                                     \
+                ::atb_host::Fail(refusal.status(), kind ": ", refusal.what());                 \
+            }                                                                                  \
+        });                                                                                    \
+    }                                                                                          \
     }  // namespace atb

@@ -40,8 +40,7 @@ public:
         const at::Tensor x = Wide(inputs["x"]);
         switch (param_.activationType) {
             case ACTIVATION_RELU: return {x.relu()};
-            case ACTIVATION_GELU:
-                return {Gelu(x, param_.geluMode == ActivationParam::NONE_MODE)};
+            case ACTIVATION_GELU: return {Gelu(x, param_.geluMode == ActivationParam::NONE_MODE)};
             case ACTIVATION_FAST_GELU: return {x * (x * 1.702).sigmoid()};
             case ACTIVATION_SWISH: return {Silu(x)};
             case ACTIVATION_LOG: return {x.log()};

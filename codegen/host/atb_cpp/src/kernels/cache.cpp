@@ -10,12 +10,11 @@ using atb::infer::ReshapeAndCacheParam;
 
 const DTypes kCached = {ACL_FLOAT16, ACL_BF16, ACL_INT8};
 
-void CheckRanks(const Types &types,
-                std::initializer_list<std::pair<const char *, size_t>> ranks) {
+void CheckRanks(const Types &types, std::initializer_list<std::pair<const char *, size_t>> ranks) {
     for (const auto &[name, rank] : ranks) {
         if (types[name].rank() != rank) {
-            Fail(atb::ERROR_INVALID_TENSOR_DIM_NUM, name, " ", Str(types[name]),
-                 " must have rank ", rank);
+            Fail(atb::ERROR_INVALID_TENSOR_DIM_NUM, name, " ", Str(types[name]), " must have rank ",
+                 rank);
         }
     }
 }
@@ -53,8 +52,8 @@ public:
             const Shape &row = types[name].shape;
             const Shape &rows = types[cache].shape;
             if (!std::equal(row.begin() + 1, row.end(), rows.begin() + 2)) {
-                found->push_back(
-                    Cat(name, " ", Str(types[name]), " does not fit ", cache, " ", Str(types[cache])));
+                found->push_back(Cat(name, " ", Str(types[name]), " does not fit ", cache, " ",
+                                     Str(types[cache])));
             }
         }
     }
@@ -112,16 +111,16 @@ public:
     void Limits(const Types &types, std::vector<std::string> *found) const override {
         const Shape &past = types["past"].shape;
         if (types["new_kv"].shape[1] != past[3]) {
-            found->push_back(Cat("new_kv ", Str(types["new_kv"]), " does not fit past ",
-                                 Str(types["past"])));
+            found->push_back(
+                Cat("new_kv ", Str(types["new_kv"]), " does not fit past ", Str(types["past"])));
         }
         if (types["layer_id"].shape != Shape{1}) {
             found->push_back(Cat("layer_id must be [1], is ", Str(types["layer_id"])));
         }
         for (const char *name : {"token_offset", "seq_len"}) {
             if (types[name].shape[0] != past[1]) {
-                found->push_back(Cat(name, " does not have one entry for each of ", past[1],
-                                     " sequences"));
+                found->push_back(
+                    Cat(name, " does not have one entry for each of ", past[1], " sequences"));
             }
         }
     }

@@ -139,8 +139,8 @@ public:
         const int64_t n = Features(types["weight"]);
         if (has_residual_ && types["residual"].shape != Shape{n} &&
             types["residual"].shape != Shape{1, n}) {
-            found->push_back(Cat("residual ", Str(types["residual"]), " is not [", n, "] or [1, ",
-                                 n, "]"));
+            found->push_back(
+                Cat("residual ", Str(types["residual"]), " is not [", n, "] or [1, ", n, "]"));
         }
     }
 

@@ -118,8 +118,8 @@ public:
             fits = i == axis || x.shape[i] == y.shape[i];
         }
         if (!fits) {
-            Fail(atb::ERROR_INVALID_TENSOR_DIM, Str(x), " and ", Str(y), " differ outside dimension ",
-                 axis);
+            Fail(atb::ERROR_INVALID_TENSOR_DIM, Str(x), " and ", Str(y),
+                 " differ outside dimension ", axis);
         }
         x.shape[axis] += y.shape[axis];
         return {x};

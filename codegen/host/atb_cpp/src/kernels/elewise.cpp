@@ -96,7 +96,8 @@ public:
             case ElewiseParam::ELEWISE_CAST:
                 return {IsFloat(param_.outTensorType) ? x.to(at::kFloat)
                                                       : x.to(ScalarOf(param_.outTensorType))};
-            case ElewiseParam::ELEWISE_MULS: return {x * static_cast<double>(param_.mulsParam.varAttr)};
+            case ElewiseParam::ELEWISE_MULS:
+                return {x * static_cast<double>(param_.mulsParam.varAttr)};
             case ElewiseParam::ELEWISE_QUANT:
                 // The kernel multiplies: callers pass the reciprocal of the scale.
                 return {(x * static_cast<double>(param_.quantParam.inputScale) +
@@ -112,8 +113,7 @@ public:
                 return {Quantize(x, inputs["y"], &inputs["offset"])};
             case ElewiseParam::ELEWISE_DEQUANT_PER_CHANNEL: {
                 const at::Tensor &offset = inputs["offset"];
-                const at::Tensor shifted =
-                    offset.numel() == 0 ? Wide(x) : Wide(x) - Wide(offset);
+                const at::Tensor shifted = offset.numel() == 0 ? Wide(x) : Wide(x) - Wide(offset);
                 return {shifted * Wide(inputs["y"])};
             }
             default: break;

@@ -71,8 +71,7 @@ public:
         }
         const at::Tensor centred = x - x.mean(at::IntArrayRef(dims), /*keepdim=*/true);
         const at::Tensor variance = centred.pow(2).mean(at::IntArrayRef(dims), /*keepdim=*/true);
-        const at::Tensor y = centred * (variance + param_.epsilon).rsqrt() *
-                                 Wide(inputs["gamma"]) +
+        const at::Tensor y = centred * (variance + param_.epsilon).rsqrt() * Wide(inputs["gamma"]) +
                              Wide(inputs["beta"]);
         return {Quantizes() ? Quantize(y, inputs["scale"], &inputs["offset"]) : y};
     }
@@ -89,8 +88,7 @@ std::unique_ptr<Kernel> Make(const LayerNormParam &param) {
             "layerType must be LAYER_NORM_NORM on the host runtime");
     const LayerNormParam::NormParam &norm = param.normParam;
     CheckReserved(norm.rsv, "LayerNormParam.normParam");
-    Require(norm.quantType == atb::infer::QUANT_UNQUANT ||
-                norm.quantType == atb::infer::QUANT_INT8,
+    Require(norm.quantType == atb::infer::QUANT_UNQUANT || norm.quantType == atb::infer::QUANT_INT8,
             "quantType is neither QUANT_UNQUANT nor QUANT_INT8");
     Require(norm.dynamicQuantType == atb::infer::DYNAMIC_QUANT_UNDEFINED,
             "normParam.dynamicQuantType must stay DYNAMIC_QUANT_UNDEFINED");

@@ -1,6 +1,6 @@
 // Matrix products: floating point, accumulating, and of int8 tensors scaled back.
-#include "atb/params/linear_params.h"
 #include "atb/operation.h"
+#include "atb/params/linear_params.h"
 #include "core/kernel.h"
 
 namespace atb_host {
@@ -94,7 +94,7 @@ public:
         at::Tensor y = left.matmul(right);
         if (param_.hasBias) {
             const at::Tensor bias = inputs["bias"].to(exact);
-            y = y + (bias.dim() == 2 ? bias.unsqueeze(-2) : bias);
+            y = y + (inputs["weight"].dim() == 3 && bias.dim() == 2 ? bias.unsqueeze(-2) : bias);
         }
         if (Quantized()) {
             y = Wide(y) * ScaleValues(inputs["deq_scale"]);

@@ -168,8 +168,7 @@ std::unique_ptr<Kernel> Make(const RmsNormParam &param) {
             CheckQuantType(param.postNormParam.quantType);
             norm = Residual(param.layerType, param.postNormParam, "postNormParam");
             break;
-        default:
-            Fail(atb::ERROR_INVALID_PARAM, "layerType must be NORM, PRENORM or POSTNORM");
+        default: Fail(atb::ERROR_INVALID_PARAM, "layerType must be NORM, PRENORM or POSTNORM");
     }
     Require(std::abs(norm.epsilon) >= kSmallestEpsilon, "epsilon must not be zero");
     return std::make_unique<RmsNorm>(norm);

@@ -61,7 +61,10 @@ public:
     explicit Rope(const RopeParam &param) : param_(param) {}
 
     std::vector<Operand> Operands() const override {
-        return {{"q", kHalf}, {"k", kHalf, "q"}, {"cos", kFloat}, {"sin", kFloat, "cos"},
+        return {{"q", kHalf},
+                {"k", kHalf, "q"},
+                {"cos", kFloat},
+                {"sin", kFloat, "cos"},
                 {"seq_len", kInt32}};
     }
 
@@ -85,8 +88,8 @@ public:
             found->push_back("q, k and cos have different numbers of tokens");
         }
         if (head < kSmallestHead || head > kLargestHead) {
-            found->push_back(Cat("head dimension ", head, " is not in ", kSmallestHead, "..",
-                                 kLargestHead));
+            found->push_back(
+                Cat("head dimension ", head, " is not in ", kSmallestHead, "..", kLargestHead));
             return;
         }
         if (k == 0 || q % k != 0) {
@@ -99,8 +102,8 @@ public:
         }
         const bool known = coefficient == 2 || coefficient == 4 || coefficient == head;
         if (!known || head % coefficient != 0) {
-            found->push_back(Cat("rotaryCoeff ", coefficient,
-                                 " is not 2, 4 or the head dimension ", head));
+            found->push_back(
+                Cat("rotaryCoeff ", coefficient, " is not 2, 4 or the head dimension ", head));
         }
     }
 

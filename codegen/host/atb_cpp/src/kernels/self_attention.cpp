@@ -133,7 +133,8 @@ private:
         if (param_.isTriuMask != 0) {
             const at::Tensor later = Filled({length, length}, 1.0, at::kBool).triu(1);
             if (bias.gt(kHidden).logical_and(later).any().item<bool>()) {
-                Fail(atb::ERROR_INVALID_PARAM, "isTriuMask is set, but the mask shows later tokens");
+                Fail(atb::ERROR_INVALID_PARAM,
+                     "isTriuMask is set, but the mask shows later tokens");
             }
         }
         return bias;
@@ -179,10 +180,9 @@ private:
             return;
         }
         const int64_t heads = heads_.query;
-        const bool fits =
-            Alibi() ? (rank == 3 && shape[0] == heads) ||
-                          (rank == 4 && shape[0] == batch && shape[1] == heads)
-                    : rank == 2 || (rank == 3 && shape[0] == batch);
+        const bool fits = Alibi() ? (rank == 3 && shape[0] == heads) ||
+                                        (rank == 4 && shape[0] == batch && shape[1] == heads)
+                                  : rank == 2 || (rank == 3 && shape[0] == batch);
         if (!fits) {
             found->push_back(Cat("mask ", Str(mask), " must be ",
                                  Alibi() ? Cat("[", heads, ", S, S] or [batch, ", heads, ", S, S]")

@@ -174,16 +174,17 @@ void Model::ExecuteNode(size_t nodeId) {
                                   atb_host::KindOf(*node.operation), "): ");
     try {
         BuildNodeVariantPack(static_cast<int>(nodeId));
-        atb_host::Check(BindParamHostTensor(static_cast<uint32_t>(nodeId)), "BindParamHostTensor: ");
+        atb_host::Check(BindParamHostTensor(static_cast<uint32_t>(nodeId)),
+                        "BindParamHostTensor: ");
         const atb_host::NodeScope scope("", nodeId);
         atb_host::Check(node.operation->Setup(node.variantPack, node.workspaceSize, context_), "");
         node.workspace = node.workspaceSize == 0
                              ? nullptr
                              : getWorkSpaceFunc_(node.workspaceSize, node.streamId);
-        atb_host::Check(node.operation->Execute(node.variantPack,
-                                                static_cast<uint8_t *>(node.workspace),
-                                                node.workspaceSize, context_),
-                        "");
+        atb_host::Check(
+            node.operation->Execute(node.variantPack, static_cast<uint8_t *>(node.workspace),
+                                    node.workspaceSize, context_),
+            "");
     } catch (const atb_host::Refusal &refusal) {
         Fail(refusal.status(), place, refusal.what());
     } catch (const std::exception &error) {

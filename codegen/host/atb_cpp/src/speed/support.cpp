@@ -32,8 +32,8 @@ void CheckRows(size_t rows, size_t layers, const char *what) {
 template <typename T>
 void CheckWidth(const std::vector<std::vector<T>> &rows, size_t width, const char *what) {
     for (const auto &row : rows) {
-        CHECK_THROW(row.size() < width, what << " has a row with fewer than " << width
-                                             << " entries");
+        CHECK_THROW(row.size() < width,
+                    what << " has a row with fewer than " << width << " entries");
     }
 }
 
@@ -89,8 +89,8 @@ void CheckLinearHasBiasSufficient(const std::vector<std::vector<bool>> &linearHa
 
 std::string TensorUtil::TensorDescToString(const atb::TensorDesc &tensorDesc) {
     const size_t rank = tensorDesc.shape.dimNum > atb::MAX_DIM ? 0 : tensorDesc.shape.dimNum;
-    return atb_host::Str(atb_host::Type{
-        tensorDesc.dtype, {tensorDesc.shape.dims, tensorDesc.shape.dims + rank}});
+    return atb_host::Str(
+        atb_host::Type{tensorDesc.dtype, {tensorDesc.shape.dims, tensorDesc.shape.dims + rank}});
 }
 
 std::string TensorUtil::TensorToString(const atb::Tensor &tensor) {

@@ -118,13 +118,13 @@ const int64_t MAX_VOCAB_SIZE = 10000000;
 
 }  // namespace atb_speed
 
-#define CHECK_THROW(condition, message)                      \
-    do {                                                     \
-        if (condition) {                                     \
-            std::ostringstream checkThrowText;               \
-            checkThrowText << message;                       \
-            throw std::runtime_error(checkThrowText.str());  \
-        }                                                    \
+#define CHECK_THROW(condition, message)                     \
+    do {                                                    \
+        if (condition) {                                    \
+            std::ostringstream checkThrowText;              \
+            checkThrowText << message;                      \
+            throw std::runtime_error(checkThrowText.str()); \
+        }                                                   \
     } while (0)
 
 #endif

@@ -26,12 +26,12 @@ public:
 #define MODEL_NAMESPACE_STRINGIFY(modelNameSpace) #modelNameSpace
 
 // To be used in namespace atb_speed or where `ModelFactory` and the model class are visible.
-#define REGISTER_MODEL(nameSpace, modelName)                                               \
-    static const bool registered_##nameSpace##_##modelName [[maybe_unused]] =              \
-        ::atb_speed::ModelFactory::Register(                                               \
-            MODEL_NAMESPACE_STRINGIFY(nameSpace##_##modelName),                            \
-            [](const std::string &param) -> std::shared_ptr<::atb_speed::Model> {          \
-                return std::make_shared<modelName>(param);                                 \
+#define REGISTER_MODEL(nameSpace, modelName)                                      \
+    static const bool registered_##nameSpace##_##modelName [[maybe_unused]] =     \
+        ::atb_speed::ModelFactory::Register(                                      \
+            MODEL_NAMESPACE_STRINGIFY(nameSpace##_##modelName),                   \
+            [](const std::string &param) -> std::shared_ptr<::atb_speed::Model> { \
+                return std::make_shared<modelName>(param);                        \
             })
 
 #endif
