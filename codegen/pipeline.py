@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from codegen import manifest
-from codegen.emission import CONFIG, Emission, emit_atb_cpp, emit_atb_python
+from codegen.emission import (
+    CONFIG,
+    Emission,
+    emit_atb_cpp,
+    emit_atb_python,
+    emit_calling,
+    emit_calling_ours,
+    is_ours,
+)
 from codegen.errors import BadInputError, Problem, UnsupportedError
 from codegen.frontend.hf import Source, load
 from codegen.frontend.raising import Raised, raise_module
@@ -18,6 +26,7 @@ from codegen.frontend.trace import trace
 from codegen.manifest import Manifest, Option
 from codegen.request import PythonApi, Request, Target
 from codegen.targets.atb.cpp import CPP_PASSES
+from codegen.targets.atb.cpp_model import CppModel, read_model
 from codegen.targets.atb.lower import lower
 from codegen.targets.atb.module import AtbModule
 from codegen.writer import write_tree
@@ -156,12 +165,18 @@ def run(
     """Runs a request; see `transform`."""
     target = request.resolve()
     stages = stages or Stages()
+    given = None if request.atb_model_path is None else read_model(request.atb_model_path)
     with stages.stage("load"):
         source = load(request.source, request.trust_remote_code)
     out = _output(out, source, target)
     try:
-        atb = to_atb(to_steps(to_llm(source, stages).module, stages), stages)
-        emission = emit(source, atb, request, stages)
+        llm = to_llm(source, stages).module
+        if given is not None and not is_ours(llm, given):
+            with stages.stage("emit"):
+                emission = emit_calling(source, llm, given)
+        else:
+            atb = to_atb(to_steps(llm, stages), stages)
+            emission = emit(source, atb, request, stages, given)
     except UnsupportedError as refused:
         if request.analyze:  # what is missing is what the report is for
             write_tree(out, _report(source, stages, refused.problems), force)
@@ -230,14 +245,30 @@ def to_atb(steps: Module, stages: Stages) -> AtbModule:
     return atb
 
 
-def emit(source: Source, atb: AtbModule, request: Request, stages: Stages) -> Emission:
-    """ATB operations to the files of the target that a request means."""
+def emit(
+    source: Source,
+    atb: AtbModule,
+    request: Request,
+    stages: Stages,
+    given: CppModel | None = None,
+) -> Emission:
+    """ATB operations to the files of the target that a request means.
+
+    Args:
+        source: The model directory.
+        atb: The lowered model. Not changed.
+        request: What is wanted.
+        stages: Watches the stages.
+        given: C++ that was generated for the model before: only Python is wanted.
+    """
     if request.resolve() == "atb-python":
         with stages.stage("emit"):
             return emit_atb_python(source, atb, request)
     twin = atb.copy()
     stages.passes(twin, CPP_PASSES)
     with stages.stage("emit"):
+        if given is not None:
+            return emit_calling_ours(source, twin, given)
         return emit_atb_cpp(source, twin)
 
 
@@ -246,6 +277,8 @@ def _manifest(source: Source, request: Request, target: Target, emission: Emissi
     passes = ATB_PASSES
     if target == "atb-python":
         options["python_api"] = request.python_api
+    elif "calls" in emission.model:
+        passes = ()
     else:
         passes += CPP_PASSES
     return Manifest(

@@ -66,6 +66,8 @@ class Request:
             raise BadInputError("-quant needs -py")
         if self.quant_disable_names is not None and not self.to_quant:
             raise BadInputError("--quant-disable-names needs -quant and -py")
+        if self.atb_model_path is not None and target != "atb-cpp":
+            raise BadInputError("-atb writes Python that calls C++: it does not go with -py")
         missing = self._missing(target)
         if missing:
             raise BadInputError(f"{missing} not available yet; available: {_THERE}")
@@ -77,7 +79,6 @@ class Request:
             "rewriting C++ layer sources is": self.source.suffix.lower() in _CPP,
             "-quant is": self.to_quant,
             "--enable-sparse is": self.enable_sparse,
-            "-atb is": self.atb_model_path is not None,
             f"target {target} is": target not in AVAILABLE,
         }
         return next((subject for subject, asked in wanted.items() if asked), "")

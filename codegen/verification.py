@@ -94,6 +94,10 @@ def verify(
     record = manifest.read(folder)
     if record.target not in AVAILABLE:
         raise BadInputError(f"verifying target {record.target} is not available yet")
+    if "calls" in record.model:
+        raise BadInputError(
+            f"{folder} calls {record.model['calls']} and has no C++ of its own to execute"
+        )
     stages = Stages(on_stage)
     syntax = _check_syntax(folder, record, vendor_headers, include, stages)
     with stages.stage("load"):
