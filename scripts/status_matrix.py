@@ -1,10 +1,11 @@
 """Writes the README's status matrix from docs/status.json, which the parity tests keep true.
 
-``docs/status.json`` maps the name of each tiny model to what happens with it::
+``docs/status.json`` maps each target and the name of each tiny model to what happens::
 
-    {"llama-gqa": {"architecture": "LlamaForCausalLM", "status": "parity"},
-     "opt": {"architecture": "OPTForCausalLM", "status": "unsupported",
-             "reason": "...", "remedy": "..."}}
+    {"atb-python": {"llama-gqa": {"architecture": "LlamaForCausalLM", "status": "parity"},
+                    "xglm": {"architecture": "XGLMForCausalLM", "status": "unsupported",
+                             "reason": "...", "remedy": "..."}},
+     "atb-cpp": {"llama-gqa": {..., "status": "parity", "ranks": "1, 2, 4"}}}
 """
 
 from __future__ import annotations
@@ -20,17 +21,42 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- status:begin -->", "<!-- status:end -->"
 
 
-def matrix(status: dict[str, dict[str, str]]) -> str:
+#: Column titles by target.
+TARGETS = {"atb-python": "ATB Python", "atb-cpp": "ATB C++"}
+Outcomes = dict[str, dict[str, str]]
+
+
+def matrix(status: dict[str, Outcomes]) -> str:
     """The table, one row per architecture, models that behave alike on one row."""
-    rows: dict[tuple[str, str, str], list[str]] = {}
-    for name, case in sorted(status.items()):
-        why = "; ".join(filter(None, (case.get("reason", ""), case.get("remedy", ""))))
-        rows.setdefault((case["architecture"], case["status"], why), []).append(name)
-    lines = ["| architecture | variants tested | ATB Python |", "| --- | --- | --- |"]
-    for (architecture, result, why), names in sorted(rows.items()):
-        outcome = f"{result}: {_cell(why)}" if why else result
-        lines.append(f"| {architecture} | {', '.join(names)} | {outcome} |")
+    targets = [target for target in TARGETS if target in status]
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name in sorted({name for target in targets for name in status[target]}):
+        cases = [status[target][name] for target in targets]
+        key = (cases[0]["architecture"], *map(_outcome, cases), _why(cases))
+        rows.setdefault(key, []).append(name)
+    titles = ["architecture", "variants tested", *(TARGETS[target] for target in targets)]
+    lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+    for (architecture, *outcomes, why), names in sorted(rows.items()):
+        cells = [architecture, ", ".join(names), *outcomes]
+        cells[-1] += f": {_cell(why)}" if why else ""
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _outcome(case: dict[str, str]) -> str:
+    """``parity``, for C++ with the numbers of ranks and what they do not divide."""
+    text = case["status"]
+    if "ranks" in case:
+        text += f" on {case['ranks']} ranks"
+    if "whole" in case:
+        text += f", {case['whole']} not divided"
+    return text
+
+
+def _why(cases: list[dict[str, str]]) -> str:
+    """Reason and remedy, which all targets share."""
+    (first, *_) = cases
+    return "; ".join(filter(None, (first.get("reason", ""), first.get("remedy", ""))))
 
 
 def _cell(text: str) -> str:

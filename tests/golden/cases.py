@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.pipeline import transform
-from codegen.request import PythonApi
+from codegen.request import PythonApi, Target
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "golden" / "atb-python"
+GOLDEN = ROOT / "golden"
 UPDATE = "make golden"
 _SHOWN_LINES = 40
 
@@ -24,32 +24,42 @@ class Case:
     Attributes:
         name: Name of the folder.
         source: Model directory, relative to the checkout.
+        target: What is generated.
         api: Python binding of ATB.
     """
 
     name: str
     source: str
+    target: Target
     api: PythonApi = "_libatb_torch"
 
     @property
+    def id(self) -> str:
+        return f"{self.target}/{self.name}"
+
+    @property
     def folder(self) -> Path:
-        return GOLDEN / self.name
+        return GOLDEN / self.target / self.name
 
     def generate(self, out: Path) -> Path:
         """Generates the files into a folder and returns it."""
-        transform(ROOT / self.source, out, target="atb-python", python_api=self.api)
+        transform(ROOT / self.source, out, target=self.target, python_api=self.api)
         return out
 
 
+_SOURCES = {
+    **{
+        path.parent.name: path.parent.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "tests" / "published").glob("*/config.json"))
+    },
+    "bytellama": "examples/bytellama",
+}
+_TARGETS: tuple[Target, ...] = ("atb-python", "atb-cpp")
 CASES: dict[str, Case] = {
-    case.name: case
+    case.id: case
     for case in (
-        *(
-            Case(path.parent.name, path.parent.relative_to(ROOT).as_posix())
-            for path in sorted((ROOT / "tests" / "published").glob("*/config.json"))
-        ),
-        Case("bytellama", "examples/bytellama"),
-        Case("bytellama-torch_atb", "examples/bytellama", "torch_atb"),
+        *(Case(name, source, target) for target in _TARGETS for name, source in _SOURCES.items()),
+        Case("bytellama-torch_atb", "examples/bytellama", "atb-python", "torch_atb"),
     )
 }
 

@@ -11,25 +11,27 @@ import pytest
 STATUS = Path(__file__).resolve().parents[2] / "docs" / "status.json"
 
 
-def read_status() -> dict[str, dict[str, str]]:
-    """What docs/status.json says; empty if it does not exist."""
+def read_status() -> dict[str, dict[str, dict[str, str]]]:
+    """What docs/status.json says by target and model; empty if it does not exist."""
     return json.loads(STATUS.read_text()) if STATUS.exists() else {}
 
 
 @pytest.fixture
-def settle(request) -> Callable[[str, dict[str, str]], None]:
-    """Compares an outcome with the record, or records it under ``--update-status``.
+def settle(request) -> Callable[[str, str, dict[str, str]], None]:
+    """Compares the outcome of a target and a model with the record.
 
-    Recording works in one process only (``-n 0``): the file is rewritten after every test.
+    Under ``--update-status`` it is recorded; that works in one process only (``-n 0``), because
+    the file is rewritten after every test.
     """
 
-    def check(name: str, outcome: dict[str, str]) -> None:
+    def check(target: str, name: str, outcome: dict[str, str]) -> None:
         status = read_status()
+        known = status.setdefault(target, {})
         if request.config.getoption("--update-status"):
-            status[name] = outcome
+            known[name] = outcome
             STATUS.write_text(json.dumps(status, indent=2, sort_keys=True) + "\n")
             return
-        assert name in status, f"no outcome of {name} is recorded: run make status"
-        assert outcome == status[name]
+        assert name in known, f"no outcome of {name} is recorded: run make status"
+        assert outcome == known[name]
 
     return check

@@ -37,7 +37,7 @@ def test_model(name, zoo, tmp_path, settle):
         outcome |= {"status": "unsupported", "reason": first.reason, "remedy": first.remedy}
     else:
         outcome["status"] = "parity" if agrees(out, path) else "differs"
-    settle(name, outcome)
+    settle("atb-python", name, outcome)
 
 
 def agrees(out, path) -> bool:
@@ -61,7 +61,7 @@ def test_second_spelling(name, zoo, tmp_path):
 
 
 def test_no_required_model_is_left_out():
-    status = read_status()
+    status = read_status()["atb-python"]
     reached = [name for name in REQUIRED if status[name]["status"] == "parity"]
     families = {CASES[name].config().model_type for name in reached}
     assert set(REQUIRED) <= status.keys()

@@ -132,7 +132,8 @@ class Linear(AtbOp):
         right = weight.to(exact).mT if node.attrs["transpose_b"] else weight.to(exact)
         y = left @ right
         if bias is not None:
-            y = y + (bias.to(exact).unsqueeze(-2) if bias.dim() == 2 else bias.to(exact))
+            batched = bias.dim() == 2 and y.dim() == 3
+            y = y + (bias.to(exact).unsqueeze(-2) if batched else bias.to(exact))
         if deq_scale is not None:
             y = y.float() * scale_values(deq_scale)
         return [y if accum is None else y + accum]

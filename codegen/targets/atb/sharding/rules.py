@@ -161,7 +161,10 @@ def _slice(state: State, node: Node) -> None:
     x, y = node.operand(0), node.result
     _same(state, [(x, 0), (y, 0)])
     layout = state.read(x)
-    if layout is not None and x.type.shape[layout.axis] != y.type.shape[layout.axis]:
+    if layout is None:
+        return
+    given = _tuple(node, "size")[layout.axis] != -1  # a number would be that of the whole model
+    if given or x.type.shape[layout.axis] != y.type.shape[layout.axis]:
         raise ConflictError("a slice of a divided axis")
 
 
@@ -198,10 +201,11 @@ def _rope(state: State, node: Node) -> None:
 def _linear(state: State, node: Node) -> None:
     """The output features are divided (column parallel), or the input features (row parallel)."""
     x, weight, y = node.operand(0), node.operand(1), node.result
-    if weight.recipe is None or x.type.rank != 2 or len(node.inputs) > 3:
+    bias, *others = node.operands[2:]
+    plain = not any(others) and not node.attrs["transpose_a"]
+    if weight.recipe is None or x.type.rank != 2 or not plain:
         _whole(state, node)
         return
-    bias = node.operands[2]
     out, inner = (0, 1) if node.attrs["transpose_b"] else (1, 0)
     layout, made = state.read(x), state.read(y)
     if layout is not None:
@@ -209,6 +213,8 @@ def _linear(state: State, node: Node) -> None:
             raise ConflictError("summing over the ranks would count elements twice")
         state.assign(weight, layout.moved(inner))
         state.assign(y, None)
+        if bias is not None:
+            state.assign(bias, None)
         state.reduced.add(node)
     elif made is not None:
         if made.axis != 1:

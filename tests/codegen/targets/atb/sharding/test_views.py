@@ -38,7 +38,7 @@ QKV = (Part(256, HEADS), Part(64, KV), Part(64, KV))
         ((8, 1, T), 0, (Part(8, HEADS),), (8, T), 0, (8,)),
         # the axis itself stays, others are viewed differently
         ((T, 8, 4, 8), 1, (Part(8, HEADS),), (T, 8, 32), 1, (8,)),
-        ((2, T, 8, 32), 2, (Part(8, HEADS),), (scale_dim(T, 2), 8, 32), 1, (8,)),
+        ((B, T, 8, 32), 2, (Part(8, HEADS),), (B, T, 256), 2, (256,)),
         # pieces smaller than heads: a rank has more of them
         ((T, 256), 1, FLAT, (T, 16, 16), 1, (16,)),
     ],

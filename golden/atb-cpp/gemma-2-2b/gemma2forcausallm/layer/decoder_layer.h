@@ -1,0 +1,83 @@
+#ifndef GEMMA2FORCAUSALLM_LAYER_DECODER_LAYER_H
+#define GEMMA2FORCAUSALLM_LAYER_DECODER_LAYER_H
+
+#include "atb/atb_infer.h"
+
+#include "../model/param.h"
+
+namespace atb_speed {
+namespace gemma2forcausallm {
+// Decoder layer with a window of 4096 tokens.
+namespace decoder_layer {
+
+enum TensorId : uint32_t {
+    // Weights, in the order in which the Python side gives them.
+    IN_INPUT_LAYERNORM_WEIGHT = 0,
+    IN_SELF_ATTN_QKV_PROJ_WEIGHT,
+    IN_SELF_ATTN_O_PROJ_WEIGHT,
+    IN_POST_ATTENTION_LAYERNORM_WEIGHT,
+    IN_PRE_FEEDFORWARD_LAYERNORM_WEIGHT,
+    IN_MLP_GATE_UP_PROJ_WEIGHT,
+    IN_MLP_DOWN_PROJ_WEIGHT,
+    IN_POST_FEEDFORWARD_LAYERNORM_WEIGHT,
+    // What changes from call to call.
+    IN_HIDDEN_STATES,
+    IN_COS,
+    IN_SIN,
+    IN_SEQ_LENS,
+    IN_SLOTS,
+    IN_K_CACHE,
+    IN_V_CACHE,
+    IN_BATCH_WINDOW_4096_MASK,
+    IN_BLOCK_TABLES,
+    IN_CACHE_WINDOW_4096_MASK,
+    // Results.
+    OUT_HIDDEN_STATES,
+    // Inside the graph.
+    INTERMEDIATE_INPUT_LAYERNORM_OUT,
+    INTERMEDIATE_QKV_PROJ_OUT,
+    INTERMEDIATE_Q_PROJ_OUT,
+    INTERMEDIATE_K_PROJ_OUT,
+    INTERMEDIATE_V_PROJ_OUT,
+    INTERMEDIATE_QUERY_FLAT,
+    INTERMEDIATE_KEY_FLAT,
+    INTERMEDIATE_KEYS,
+    INTERMEDIATE_VALUES,
+    INTERMEDIATE_SCORES,
+    INTERMEDIATE_CAPPED_SCORES_SHRUNK,
+    INTERMEDIATE_CAPPED_SCORES_TANH,
+    INTERMEDIATE_CAPPED_SCORES,
+    INTERMEDIATE_MASKED_SCORES,
+    INTERMEDIATE_PROBABILITIES,
+    INTERMEDIATE_MIXED,
+    INTERMEDIATE_O_PROJ_OUT,
+    INTERMEDIATE_POST_ATTENTION_LAYERNORM_OUT,
+    INTERMEDIATE_AFTER_POST_ATTENTION_LAYERNORM,
+    INTERMEDIATE_PRE_FEEDFORWARD_LAYERNORM_OUT,
+    INTERMEDIATE_GATE_UP_PROJ_OUT,
+    INTERMEDIATE_GATE,
+    INTERMEDIATE_UP,
+    INTERMEDIATE_ACTIVE,
+    INTERMEDIATE_GATED,
+    INTERMEDIATE_DOWN_PROJ_OUT,
+    INTERMEDIATE_POST_FEEDFORWARD_LAYERNORM_OUT,
+    // Inside the graph for prompts.
+    INTERMEDIATE_QUERIES,
+    INTERMEDIATE_ATTENDED,
+    // Inside the graph for single tokens, with the ids of those for prompts.
+    INTERMEDIATE_KEYS_BLOCKS = INTERMEDIATE_QUERIES,
+    INTERMEDIATE_VALUES_BLOCKS,
+};
+
+constexpr uint32_t WEIGHT_COUNT = 8;
+constexpr uint32_t IN_TENSOR_COUNT = 18;
+constexpr uint32_t OUT_TENSOR_COUNT = 1;
+
+// Makes the graph operation of one such stage.
+atb::Status Create(const Param &param, atb::Operation **operation);
+
+}  // namespace decoder_layer
+}  // namespace gemma2forcausallm
+}  // namespace atb_speed
+
+#endif

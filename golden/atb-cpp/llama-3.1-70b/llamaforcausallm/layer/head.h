@@ -1,0 +1,40 @@
+#ifndef LLAMAFORCAUSALLM_LAYER_HEAD_H
+#define LLAMAFORCAUSALLM_LAYER_HEAD_H
+
+#include "atb/atb_infer.h"
+
+#include "../model/param.h"
+
+namespace atb_speed {
+namespace llamaforcausallm {
+// Head.
+namespace head {
+
+enum TensorId : uint32_t {
+    // Weights, in the order in which the Python side gives them.
+    IN_MODEL_NORM_WEIGHT = 0,
+    IN_LM_HEAD_WEIGHT,
+    // What changes from call to call.
+    IN_HIDDEN_STATES,
+    // Results.
+    OUT_LOGITS,
+    // Inside the graph.
+    INTERMEDIATE_NORM_OUT,
+    // Inside the graph with several ranks.
+    INTERMEDIATE_LOGITS_OF_RANK,
+    INTERMEDIATE_LOGITS_OF_RANKS,
+    INTERMEDIATE_LOGITS_BY_TOKEN,
+};
+
+constexpr uint32_t WEIGHT_COUNT = 2;
+constexpr uint32_t IN_TENSOR_COUNT = 3;
+constexpr uint32_t OUT_TENSOR_COUNT = 1;
+
+// Makes the graph operation of one such stage.
+atb::Status Create(const Param &param, atb::Operation **operation);
+
+}  // namespace head
+}  // namespace llamaforcausallm
+}  // namespace atb_speed
+
+#endif

@@ -1,0 +1,68 @@
+"""The configuration of this model: what config.json may say, and what is fixed in the code."""
+
+from atb_llm.models.base.config import BaseConfig
+
+#: What this code was generated for, under the names of config.json. None: not in the file.
+COMPILED = {
+    "hidden_act": "silu",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "max_window_layers": 28,
+    "num_attention_heads": 28,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 4,
+    "quantization_config": None,
+    "quantize": None,
+    "rms_norm_eps": 1e-06,
+    "rope_parameters": None,
+    "rope_scaling": None,
+    "rope_theta": 1000000.0,
+    "sliding_window": 131072,
+    "tie_word_embeddings": False,
+    "use_sliding_window": False,
+    "vocab_size": 152064,
+}
+#: Element type for checkpoints in a type that ATB does not compute in.
+DTYPE = "bfloat16"
+
+
+class Qwen2Config(BaseConfig):
+    """Values of config.json as attributes; the fields are those that MindIE reads."""
+
+    model_type: str = "qwen2"
+    hidden_size: int = 3584
+    num_hidden_layers: int = 28
+    num_attention_heads: int = 28
+    num_key_value_heads: int = 4
+    vocab_size: int = 152064
+    max_position_embeddings: int = 131072
+
+    def __init__(self, **kwargs):
+        """Takes the values of config.json.
+
+        Raises:
+            ValueError: They are not those of the model that this code was generated for.
+        """
+        check_compiled(kwargs)
+        # Rotary tables are computed in flash_causal_qwen2.py. MindIE would check the scaling
+        # against the list of those that its own models know.
+        for key in ("rope_scaling", "rope_parameters"):
+            kwargs.pop(key, None)
+        dtype = kwargs.pop("dtype", None) or kwargs.get("torch_dtype")
+        kwargs["torch_dtype"] = dtype if dtype in ("float16", "bfloat16") else DTYPE
+        super().__init__(**kwargs)
+
+
+def check_compiled(config):
+    """Compares a config.json with what the code was generated for.
+
+    Raises:
+        ValueError: They differ; the message names the key and both values.
+    """
+    for key, compiled in COMPILED.items():
+        value = config.get(key)
+        if value != compiled:
+            raise ValueError(
+                f"config.json: {key} is {value!r}, but this code was generated for {compiled!r}; "
+                "generate it again from this model directory"
+            )
