@@ -191,7 +191,9 @@ class _Recorder:
             self.made[f"{self._prefix}/{path}/{index}"] = tensor.float()
 
 
-def _steps(runner: Any, request: Request, run: Run, recorder: _Recorder | None) -> dict[str, Tensor]:
+def _steps(
+    runner: Any, request: Request, run: Run, recorder: _Recorder | None
+) -> dict[str, Tensor]:
     sequences = _Sequences(request.prompts, len(request.fed))
     shapes = runner.model.kv_cache_shapes(sequences.blocks, BLOCK_SIZE)
     cache = [tuple(torch.zeros(shape, dtype=runner.dtype) for shape in pair) for pair in shapes]

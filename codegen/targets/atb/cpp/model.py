@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from codegen.errors import CodegenError
 from codegen.targets.atb.cpp import text
+from codegen.targets.atb.cpp.repeats import repeats
 from codegen.targets.atb.cpp.sizes import unit_name
 from codegen.targets.atb.cpp.stage import Block
 from codegen.targets.atb.emit_python_stages import CACHE, CARRIED, LOGITS, entry_inputs
@@ -55,15 +56,15 @@ class BlockUse:
 
 @dataclass(frozen=True)
 class Run:
-    """Stages of one kind that follow one another.
+    """Stages that follow one another.
 
     Attributes:
-        function: What adds one.
-        count: How many.
+        functions: What adds them.
+        count: How often all of them are called.
         comment: What they are.
     """
 
-    function: str
+    functions: tuple[str, ...]
     count: int
     comment: str
 
@@ -211,13 +212,17 @@ def _use(block: Block, ids: dict[str, str], extra: Sequence[str]) -> BlockUse:
 
 
 def _runs(blocks: Sequence[Block]) -> list[Run]:
-    runs: list[Run] = []
-    start = 0
-    for stop in range(1, len(blocks) + 1):
-        if stop < len(blocks) and blocks[stop] is blocks[start]:
-            continue
-        block, count = blocks[start], stop - start
-        comment = f"{count} equal layers." if count > 1 else ""
-        runs.append(Run(f"Add{text.camel(block.name)}", count, comment))
-        start = stop
-    return runs
+    return [
+        Run(
+            tuple(f"Add{text.camel(block.name)}" for block in found.pattern),
+            found.count,
+            _comment(found.count, len(found.pattern)),
+        )
+        for found in repeats(blocks)
+    ]
+
+
+def _comment(count: int, length: int) -> str:
+    if count == 1:
+        return ""
+    return f"{count} equal layers." if length == 1 else f"{count} times {length} layers."

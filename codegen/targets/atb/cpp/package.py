@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codegen.targets.atb.cpp.model import ModelContext
+from codegen.targets.atb.cpp.repeats import repeats
 from codegen.targets.atb.cpp.stage import Block
 from codegen.targets.atb.cpp.weights import WeightsFunction, weights_function
 from codegen.targets.atb.emit_python_inputs import Inputs, inputs_of
@@ -19,16 +20,16 @@ from codegen.targets.atb.sharding import ShardPlan
 
 @dataclass(frozen=True)
 class StageRun:
-    """Stages of one kind that follow one another.
+    """Stages that follow one another.
 
     Attributes:
-        function: The function that makes the weights of one.
-        scopes: Module paths; one empty path for a stage that is no layer.
+        functions: The functions that make their weights, called in turn.
+        scopes: Module paths of all of them; empty for a stage that is no layer.
         numbered: Path before the number where the paths are numbered on, else empty.
         first: First number.
     """
 
-    function: WeightsFunction
+    functions: tuple[WeightsFunction, ...]
     scopes: tuple[str, ...]
     numbered: str
     first: int
@@ -122,24 +123,20 @@ def package_context(
 
 
 def _runs(stages: Sequence[tuple[WeightsFunction, str]]) -> list[StageRun]:
-    runs: list[StageRun] = []
-    start = 0
-    for stop in range(1, len(stages) + 1):
-        if stop < len(stages) and stages[stop][0] is stages[start][0] and stages[stop][1]:
-            continue
-        scopes = tuple(scope for _, scope in stages[start:stop])
-        runs.append(_run(stages[start][0], scopes))
-        start = stop
-    return runs
+    scopes = [scope for _, scope in stages]
+    return [
+        _run(found.pattern, tuple(scopes[found.start :][: found.count * len(found.pattern)]))
+        for found in repeats([function for function, _ in stages])
+    ]
 
 
-def _run(function: WeightsFunction, scopes: tuple[str, ...]) -> StageRun:
+def _run(functions: tuple[WeightsFunction, ...], scopes: tuple[str, ...]) -> StageRun:
     parent, _, number = scopes[0].rpartition(".")
     if number.isdecimal() and len(scopes) > 1:
         first = int(number)
         if scopes == tuple(f"{parent}.{first + i}" for i in range(len(scopes))):
-            return StageRun(function, scopes, parent, first)
-    return StageRun(function, scopes, "", 0)
+            return StageRun(functions, scopes, parent, first)
+    return StageRun(functions, scopes, "", 0)
 
 
 def _caches(module: AtbModule, plan: ShardPlan) -> list[CacheRow]:
@@ -166,7 +163,7 @@ def _interface(model: ModelContext, runs: Sequence[StageRun]) -> str:
         model.input_names,
         [(d.count, d.what) for d in model.divided],
         [
-            (run.scopes, [(weight.name, weight.value) for weight in run.function.weights])
+            (run.scopes, [[(w.name, w.value) for w in f.weights] for f in run.functions])
             for run in runs
         ],
     ]

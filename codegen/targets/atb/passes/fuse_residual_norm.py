@@ -48,7 +48,9 @@ def residual_sums(module: Module) -> dict[tuple[str, str], Location]:
 
 def _sums(module: Module) -> tuple[tuple[Attr, ...], ...]:
     kept = module.meta.get(RESIDUAL_SUMS, ())
-    return tuple(item for item in kept if isinstance(item, tuple)) if isinstance(kept, tuple) else ()
+    return (
+        tuple(item for item in kept if isinstance(item, tuple)) if isinstance(kept, tuple) else ()
+    )
 
 
 def _fuse(graph: Graph) -> list[tuple[str, str, str]]:
