@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 STAMP := $(VENV)/.installed
 DEMO := out/bytellama
+MODEL := examples/bytellama
 
 # Tests run in parallel processes; threads inside each would only compete.
 export OMP_NUM_THREADS ?= 1
@@ -24,9 +25,13 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/llm-codegen transform -s examples/bytellama -o $(DEMO) -py --force
-	$(BIN)/llm-codegen verify $(DEMO) -s examples/bytellama
-	$(BIN)/python $(DEMO)/run.py --device cpu -m examples/bytellama -i "def main(" -n 120
+	$(BIN)/llm-codegen transform -s $(MODEL) -o $(DEMO)-cpp -a --force
+	$(BIN)/llm-codegen verify $(DEMO)-cpp -s $(MODEL)
+	$(BIN)/python $(DEMO)-cpp/llama/run.py --device cpu --world_size 2 --model_path=$(MODEL) \
+		--input_texts "def main(" --max_output_length 120
+	$(BIN)/llm-codegen transform -s $(MODEL) -o $(DEMO)-py -py --force
+	$(BIN)/llm-codegen verify $(DEMO)-py -s $(MODEL)
+	$(BIN)/python $(DEMO)-py/run.py --device cpu -m $(MODEL) -i "def main(" -n 120
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(TEST_ARGS)

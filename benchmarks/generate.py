@@ -1,4 +1,4 @@
-"""Time and memory of `transform -py` against the depth of the model.
+"""Time and memory of `transform` against the depth of the model, for both ATB targets.
 
 The shape is Llama-3.1-70B's, from its configuration alone. Every figure is one child process,
 measured by the operating system (`wait4`): CPU seconds (user + system) and peak resident memory.
@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE = ROOT / "tests" / "published" / "llama-3.1-70b" / "config.json"
 DEPTHS = (2, 32, 80)
+#: Flags and what they are called.
+TARGETS = {"ATB C++": (), "ATB Python": ("-py",)}
 
 _PLAIN_EXPORT = """
 import sys, torch
@@ -94,10 +96,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rows: dict[str, Cost] = {"llm-codegen --help": best([*tool, "--help"], repeat)}
-        for layers in DEPTHS:
-            source, out = shaped(root, layers), root / f"out-{layers}"
-            command = [*tool, "transform", "-s", str(source), "-o", str(out), "-py", "--force"]
-            rows[f"transform -py, {layers} layers"] = best(command, repeat)
+        sources = {layers: shaped(root, layers) for layers in DEPTHS}
+        for target, flags in TARGETS.items():
+            for layers, source in sources.items():
+                out = str(root / f"{target}-{layers}")
+                command = [*tool, "transform", "-s", str(source), "-o", out, "--force", *flags]
+                rows[f"transform to {target}, {layers} layers"] = best(command, repeat)
         for layers in (2, 80):
             source = root / f"layers-{layers}"
             command = [sys.executable, "-c", _PLAIN_EXPORT, str(source)]
@@ -107,13 +111,14 @@ def main() -> None:
     )
     print(f"Python {platform.python_version()}, ", end="")
     print(", ".join(f"{name} {version(name)}" for name in ("torch", "transformers")))
-    print(f"{'':32}{'CPU s':>8}{'peak MiB':>10}")
+    print(f"{'':36}{'CPU s':>8}{'peak MiB':>10}")
     for name, cost in rows.items():
-        print(f"{name:32}{cost.cpu:8.2f}{cost.rss:10.0f}")
-    deep, flat = rows["transform -py, 80 layers"], rows["transform -py, 2 layers"]
-    print(f"transform: CPU time of 80 layers / 2 layers = {deep.cpu / flat.cpu:.2f}")
+        print(f"{name:36}{cost.cpu:8.2f}{cost.rss:10.0f}")
     plain = rows["plain torch.export, 80 layers"].cpu
-    print(f"plain torch.export of 80 layers / transform of 80 layers = {plain / deep.cpu:.2f}")
+    for target in TARGETS:
+        flat, deep = (rows[f"transform to {target}, {layers} layers"].cpu for layers in (2, 80))
+        print(f"transform to {target}: CPU time of 80 layers / 2 layers = {deep / flat:.2f}")
+        print(f"plain torch.export of 80 layers / transform to {target} = {plain / deep:.2f}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from codegen.errors import HostError
+from codegen.host.atb_cpp.library import runtime
 
 T = TypeVar("T")
 
@@ -20,8 +21,19 @@ def run_ranks(size: int, body: Callable[[int], T]) -> list[T]:
     Raises:
         Exception: The failure of the rank that failed on its own; the others only report it.
     """
+    library = runtime()
+    library.llmc_ranks_begin()
+
+    def act(rank: int) -> T:
+        try:
+            return body(rank)
+        except BaseException as error:
+            # Wherever it failed: those that wait for it must not wait for ever.
+            library.llmc_ranks_failed(rank, str(error).encode())
+            raise
+
     with ThreadPoolExecutor(size) as pool:
-        futures = [pool.submit(body, rank) for rank in range(size)]
+        futures = [pool.submit(act, rank) for rank in range(size)]
         errors = [error for future in futures if (error := future.exception()) is not None]
     if errors:
         raise next((error for error in errors if not _is_echo(error)), errors[0])

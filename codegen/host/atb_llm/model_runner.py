@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from codegen.host.atb_llm.weights import Weights
 __all__ = ["ModelRunner", "get_model"]
 
 _MODULE = "atb_llm.runner.model_runner"
+#: transformers imports its parts when they are asked for, which two threads must not do at once.
+_loading = threading.Lock()
 
 
 class ModelRunner:
@@ -81,9 +84,10 @@ class ModelRunner:
             models_dict=models_dict,
             sub_model_path=f"part{self.local_rank}-of-{world_size}",
         )
-        self.model_cls: Any = router.model_cls
-        self.config: Any = router.config
-        self.tokenizer: Any = router.tokenizer
+        with _loading:
+            self.model_cls: Any = router.model_cls
+            self.config: Any = router.config
+            self.tokenizer: Any = router.tokenizer
         self.config_dict: dict[str, Any] = router.config_dict
         self.llm_config: Any = router.llm_config
         if self.config.torch_dtype not in (torch.float16, torch.bfloat16):

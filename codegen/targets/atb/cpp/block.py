@@ -22,8 +22,19 @@ from codegen.targets.atb.ops import (
 from codegen.targets.atb.sharding import GraphShards, Layout
 from ir.graph import Graph, Node, Value
 
-#: Where a rank's part of the logits is until the parts are put together.
+#: Where a rank's part of the logits is until the parts are put together, and on the way there.
 LOGITS_OF_RANK = "INTERMEDIATE_LOGITS_OF_RANK"
+LOGITS_OF_RANKS = "INTERMEDIATE_LOGITS_OF_RANKS"
+LOGITS_BY_TOKEN = "INTERMEDIATE_LOGITS_BY_TOKEN"
+LOGIT_ROWS = "ViewLogitRows"
+#: Names in a stage that its own tensors must not have.
+_RESERVED = (
+    "IN_TENSOR_COUNT",
+    "OUT_TENSOR_COUNT",
+    LOGITS_OF_RANK,
+    LOGITS_OF_RANKS,
+    LOGITS_BY_TOKEN,
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class TensorIds:
         outputs: Enumerator and name of each result.
     """
 
-    names: text.Names = field(default_factory=text.Names)
+    names: text.Names = field(default_factory=lambda: text.Names(_RESERVED))
     weights: dict[str, str] = field(default_factory=dict[str, str])
     inputs: dict[str, str] = field(default_factory=dict[str, str])
     outputs: dict[str, str] = field(default_factory=dict[str, str])
@@ -261,7 +272,7 @@ class BlockPrinter:
         )
         key = (own.locals, dims)
         if key not in self._views:
-            taken = {view.name for view in self._views.values()}
+            taken = {LOGIT_ROWS, *(view.name for view in self._views.values())}
             base = f"View{text.camel(value.name)}"
             name, count = base, 1
             while name in taken:

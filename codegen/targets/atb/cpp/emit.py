@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from codegen import templates
 from codegen.errors import BadInputError, Problem, UnsupportedError
+from codegen.targets.atb.cpp import text
 from codegen.targets.atb.cpp.layout import format_cpp
 from codegen.targets.atb.cpp.model import ModelContext, context
 from codegen.targets.atb.cpp.package import PackageContext, package_context
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 CPP_PASSES: tuple[Pass, ...] = (FuseResidualNorm(),)
 _SCOPE = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _CLASS = re.compile(r"[A-Za-z]\w*", re.ASCII)
+#: Namespaces that emitted code names from within its own; it would find itself instead.
+_TAKEN = frozenset(("atb", "atb_speed", "nlohmann", "std"))
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,15 @@ def space_of(module: AtbModule) -> str:
     """Namespace and folder of the C++: ``llamaforcausallm``.
 
     Raises:
-        BadInputError: The model class is not an identifier.
+        BadInputError: The model class cannot name a namespace.
     """
     name = str(module.meta.get("model_class", ""))
     if not _CLASS.fullmatch(name):
         raise BadInputError(f"the model class {name!r} is not an identifier")
-    return name.lower()
+    space = name.lower()
+    if space in _TAKEN or space in text.KEYWORDS:
+        raise BadInputError(f"the model class {name!r} cannot name a namespace of C++: {space}")
+    return space
 
 
 def emit(module: AtbModule) -> CppModel:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from codegen.targets.atb.cpp import text
-from codegen.targets.atb.cpp.block import LOGITS_OF_RANK, Input, Operation, View
+from codegen.targets.atb.cpp.block import (
+    LOGIT_ROWS,
+    LOGITS_BY_TOKEN,
+    LOGITS_OF_RANK,
+    LOGITS_OF_RANKS,
+    Input,
+    Operation,
+    View,
+)
 from codegen.targets.atb.cpp.params import Field
 
-_OF_RANKS = "INTERMEDIATE_LOGITS_OF_RANKS"
-_BY_TOKEN = "INTERMEDIATE_LOGITS_BY_TOKEN"
-
 #: Tensors that exist only with several ranks.
-INTERNAL = (LOGITS_OF_RANK, _OF_RANKS, _BY_TOKEN)
-_ROWS = View("ViewLogitRows", (), ("oldShape.dims[0]", "oldShape.dims[1] * oldShape.dims[2]"))
+INTERNAL = (LOGITS_OF_RANK, LOGITS_OF_RANKS, LOGITS_BY_TOKEN)
+_ROWS = View(LOGIT_ROWS, (), ("oldShape.dims[0]", "oldShape.dims[1] * oldShape.dims[2]"))
 VIEWS = (_ROWS,)
 
 
@@ -35,7 +40,7 @@ def operations(output: str, vocab_size: int) -> tuple[Operation, ...]:
             ),
             (),
             (Input(LOGITS_OF_RANK),),
-            (_OF_RANKS,),
+            (LOGITS_OF_RANKS,),
             uses_rank=True,
         ),
         Operation(
@@ -44,8 +49,8 @@ def operations(output: str, vocab_size: int) -> tuple[Operation, ...]:
             "TransposeParam",
             (Field("perm", "{1, 0, 2}"),),
             (),
-            (Input(_OF_RANKS),),
-            (_BY_TOKEN,),
+            (Input(LOGITS_OF_RANKS),),
+            (LOGITS_BY_TOKEN,),
         ),
         Operation(
             "AddCutLogits",
@@ -53,7 +58,7 @@ def operations(output: str, vocab_size: int) -> tuple[Operation, ...]:
             "SliceParam",
             (Field("offsets", "{0, 0}"), Field("size", f"{{-1, {vocab_size}}}")),
             (),
-            (Input(_BY_TOKEN, _ROWS),),
+            (Input(LOGITS_BY_TOKEN, _ROWS),),
             (output,),
         ),
     )

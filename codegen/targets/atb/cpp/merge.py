@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from codegen.errors import CodegenError
-from codegen.targets.atb.cpp import gather
+from codegen.targets.atb.cpp import gather, text
 from codegen.targets.atb.cpp.block import LOGITS_OF_RANK, Operation, TensorIds, View
 
 
@@ -104,11 +104,13 @@ def _distinct(
     """Operations that differ have different functions, also within one phase."""
     variants = Counter(operation.function for operation in {*prefill, *decode})
     both = set(prefill) & set(decode)
+    names = text.Names(("AddOperations", *(o.function for o in gather.operations("", 0))))
 
     def named(operation: Operation, phase: str) -> Operation:
-        if variants[operation.function] == 1 or operation in both:
-            return operation
-        return replace(operation, function=f"{operation.function}In{phase}")
+        wanted = operation.function
+        if variants[wanted] > 1 and operation not in both:
+            wanted = f"{wanted}In{phase}"
+        return replace(operation, function=names.name(operation, wanted))
 
     return [named(o, "Prefill") for o in prefill], [named(o, "Decode") for o in decode]
 

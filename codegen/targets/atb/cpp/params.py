@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -86,6 +87,12 @@ def _enumerator(enum: str, value: str) -> str:
 
 
 def number(value: float) -> str:
-    """A ``float`` literal."""
+    """A ``float`` literal.
+
+    Raises:
+        CodegenError: It is not finite.
+    """
+    if not math.isfinite(value):
+        raise CodegenError(f"no C++ literal for {value}")
     text = repr(value)
     return f"{text}F" if "." in text or "e" in text else f"{text}.0F"

@@ -97,6 +97,8 @@ class Block:
         return sum(name.startswith("k_cache") for name in self.input_names)
 
 
+#: Variables of the function that infers shapes.
+_LOCALS = ("tokens", "inTensorDescs", "outTensorDescs", "")
 #: What a block is printed from: both graphs, names of their inputs and outputs.
 _Key = tuple[object, ...]
 
@@ -167,6 +169,7 @@ class Blocks:
         gathered = self._plan.graphs[graphs[0].name].gathered
         vocab_size = None if gathered is None else int(str(gathered.type.shape[-1]))
         name = self._free(graphs[0].name.removeprefix("prefill_"))
+        variables = text.Names((*_LOCALS, *text.KEYWORDS))
         return Block(
             name=name,
             comment=text.comment(self._describe(name, inputs[0].values())),
@@ -174,7 +177,12 @@ class Blocks:
             inputs=tuple(ids.inputs),
             input_names=tuple(ids.inputs.values()),
             outputs=tuple(
-                Output(ids.output(made), made, text.variable(made), tail(value))
+                Output(
+                    ids.output(made),
+                    made,
+                    variables.name(made, text.variable(made)),
+                    tail(value),
+                )
                 for value, made in outputs[0].items()
             ),
             merged=merge(phases[0], phases[1], ids, tuple(views.values()), vocab_size),

@@ -64,7 +64,7 @@ def shard(module: AtbModule) -> ShardPlan:
         if isinstance(feed.source, (SequenceMask, CacheMask)) and feed.source.slopes is not None
     }
     graphs: dict[str, GraphShards] = {}
-    inputs: dict[str, Layout] = {}
+    inputs: dict[str, Layout | None] = {}
     for name in module.entries:
         entry = module.functions[name]
         for call in entry.nodes:
@@ -79,14 +79,16 @@ def shard(module: AtbModule) -> ShardPlan:
             _record(inputs, graphs[callee.name], callee, call)
     _check_weights(module, graphs)
     notes = [note for shards in graphs.values() for note in shards.notes]
-    return ShardPlan(graphs, inputs, tuple(dict.fromkeys(notes)))
+    divided = {name: layout for name, layout in inputs.items() if layout is not None}
+    return ShardPlan(graphs, divided, tuple(dict.fromkeys(notes)))
 
 
-def _record(inputs: dict[str, Layout], shards: GraphShards, callee: Graph, call: Node) -> None:
+def _record(
+    inputs: dict[str, Layout | None], shards: GraphShards, callee: Graph, call: Node
+) -> None:
     for value, passed in zip(callee.inputs, call.inputs, strict=True):
         layout = shards.read(value)
-        known = inputs.setdefault(passed.name, layout) if layout is not None else None
-        if layout != (known or inputs.get(passed.name)):
+        if inputs.setdefault(passed.name, layout) != layout:
             raise CodegenError(f"ranks would need different parts of {passed.name}")
 
 

@@ -26,6 +26,10 @@ using LlmcWatch = int32_t (*)(const int32_t *path, int32_t depth, const char *gr
 const char *llmc_message();
 
 void llmc_set_rank_timeout(double seconds);
+/// Threads start to act as ranks.
+void llmc_ranks_begin();
+/// One of them failed outside of this library: the others stop waiting for it.
+void llmc_ranks_failed(int32_t rank, const char *reason);
 
 void *llmc_library_open(const char *path);
 int32_t llmc_library_close(void *library);

@@ -12,6 +12,9 @@ namespace {
 std::atomic<double> g_timeout{120.0};
 std::mutex g_groups_mutex;
 std::map<std::pair<int, std::string>, std::weak_ptr<Group>> g_groups;
+// Why groups that are made from now on are broken; empty if they are not.
+std::string g_failure;
+int g_failed_rank = 0;
 
 }  // namespace
 
@@ -29,8 +32,30 @@ std::shared_ptr<Group> Group::Of(int rank_size, const std::string &domain) {
     if (found == nullptr) {
         found = std::make_shared<Group>(rank_size, domain);
         place = found;
+        if (!g_failure.empty()) {
+            found->Abort(g_failed_rank, g_failure);
+        }
     }
     return found;
+}
+
+void Group::AbortAll(int rank, const std::string &reason) {
+    const std::lock_guard<std::mutex> lock(g_groups_mutex);
+    if (g_failure.empty()) {
+        g_failure = reason.empty() ? "no reason given" : reason;
+        g_failed_rank = rank;
+    }
+    for (const auto &[key, place] : g_groups) {
+        if (const std::shared_ptr<Group> group = place.lock()) {
+            group->Abort(rank, reason);
+        }
+    }
+}
+
+void Group::Begin() {
+    const std::lock_guard<std::mutex> lock(g_groups_mutex);
+    g_failure.clear();
+    g_groups.clear();  // groups that failed may still be held by what remembers the failure
 }
 
 void Group::SetTimeout(double seconds) { g_timeout = seconds; }

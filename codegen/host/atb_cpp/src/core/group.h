@@ -31,6 +31,13 @@ public:
     /// Tells the waiting ranks, and all that come later, that a rank failed.
     void Abort(int rank, const std::string &reason);
 
+    /// The same for all groups, those that are made later too, until `Begin`: a rank can fail
+    /// before it has met any other.
+    static void AbortAll(int rank, const std::string &reason);
+
+    /// New ranks start; failures of earlier ones are forgotten.
+    static void Begin();
+
 private:
     void FailIfAborted() const;
     void Wait(std::unique_lock<std::mutex> &lock, int rank, uint64_t round);

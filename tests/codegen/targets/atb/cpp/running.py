@@ -7,7 +7,7 @@ parameters and checked against its contract with the sizes of a rank.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from codegen.targets.atb.cpp.block import Input, Operation, View
 from codegen.targets.atb.cpp.merge import Step
-from codegen.targets.atb.cpp.params import Field
 from codegen.targets.atb.cpp.stage import Block
 from codegen.targets.atb.ops import from_json
 from tests.codegen.targets.atb.nodes import evaluate
@@ -94,9 +93,9 @@ class Ranks:
             inner[key] = self._value(field.value, operation, rank)
         op, attrs = from_json(operation.struct.removesuffix("Param"), given)
         present = op.present(attrs)
+        assert len(present) == len(operands), f"{operation.function} has other operands"
         waiting = iter(operands)
         padded = [next(waiting) if tensor in present else None for tensor in op.tensors()]
-        assert not list(waiting), f"{operation.function} has too many operands"
         return evaluate(op, *padded, **attrs)
 
     def _summed(self, operation: Operation, operands: list[list[Tensor]]) -> Tensor:
@@ -141,10 +140,10 @@ def value(text: str, scope: Mapping[str, Any]) -> Any:
     if text.startswith("{"):
         inner = text[1:-1].split(", ") if text != "{}" else []
         return [value(item, scope) for item in inner]
-    if re.fullmatch(r"[\w:]*[A-Za-z]\w*", text) and text not in scope:
-        return text.rpartition("::")[2] if not text[0].isdigit() else float(text.rstrip("F"))
     if re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?F", text):
-        return float(text.rstrip("F"))
+        return float(text.removesuffix("F"))
+    if re.fullmatch(r"[A-Za-z_]\w*(::\w+)*", text) and text not in scope:
+        return text.rpartition("::")[2]
     return eval(text, {"__builtins__": {}}, dict(scope))
 
 
@@ -154,10 +153,4 @@ def shaped(tensor: Tensor, view: View, passed: list[int]) -> Tensor:
         local.variable: number for local, number in zip(view.locals, passed, strict=True)
     }
     scope["oldShape"] = SimpleNamespace(dims=tuple(tensor.shape))
-    calculate: Callable[[str], int] = lambda dim: value(dim.replace(" / ", " // "), scope)  # noqa: E731
-    shape = [calculate(dim) for dim in view.dims]
-    return tensor.reshape(shape)
-
-
-def field_values(fields: tuple[Field, ...]) -> dict[str, str]:
-    return {field.path: field.value for field in fields}
+    return tensor.reshape([value(dim.replace(" / ", " // "), scope) for dim in view.dims])

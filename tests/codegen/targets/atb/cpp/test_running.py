@@ -5,15 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
+from codegen.targets.atb import ops
 from codegen.targets.atb.cpp.stage import Block, Blocks
 from codegen.targets.atb.emit_python_stages import environment, input_names
 from codegen.targets.atb.lower import lower
 from codegen.targets.atb.module import AtbModule
 from codegen.targets.atb.sharding import ShardPlan, shard
+from ir.graph import Value
 from tests.codegen.targets.atb import handmade, lowered
 from tests.codegen.targets.atb.cpp.running import Ranks, Tensors
 from tests.codegen.targets.atb.sharding.ranks import Ran, part_of, run_whole, step_inputs
-from tests.codegen.targets.atb.test_lower import VARIANTS
+from tests.codegen.targets.atb.sharding.test_numbers import HANDMADE
+
+#: What the model calls the inputs of a graph.
+Inputs = dict[Value, str]
 
 
 def check(module: AtbModule, world_sizes: tuple[int, ...] = (1, 2, 4)) -> None:
@@ -30,18 +35,18 @@ def check(module: AtbModule, world_sizes: tuple[int, ...] = (1, 2, 4)) -> None:
             inputs = input_names(stage.graph, stage.call, names)
             for size in world_sizes:
                 tensors = [of_rank(block, inputs, stage, plan, rank, size) for rank in range(size)]
-                check_results(Ranks(block, phase == "prefill", tensors), stage)
+                ranks = Ranks(block, phase == "prefill", tensors)
+                check_results(ranks, stage)
+                check_caches(ranks, inputs, stage, plan)
 
 
 def of_rank(
-    block: Block, inputs: dict, stage: Ran, plan: ShardPlan, rank: int, size: int
+    block: Block, inputs: Inputs, stage: Ran, plan: ShardPlan, rank: int, size: int
 ) -> Tensors:
     """The in-tensors of a rank by enumerator."""
     shards = plan.graphs[stage.graph.name]
     ids = dict(zip(block.input_names, block.inputs, strict=True))
-    ids_of_weights = dict(
-        zip((recipe for recipe, _ in block.recipes), block.weights, strict=True)
-    )
+    ids_of_weights = dict(zip((recipe for recipe, _ in block.recipes), block.weights, strict=True))
     known = {value: ids[name] for value, name in inputs.items()}
     known |= {value: ids_of_weights[value.recipe] for value in stage.graph.parameters}
     return {
@@ -62,6 +67,33 @@ def check_results(ranks: Ranks, stage: Ran) -> None:
     assert len(ranks.ran) == count + (3 if gathers else 0)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+def check_caches(ranks: Ranks, inputs: Inputs, stage: Ran, plan: ShardPlan) -> None:
+    """The new keys and values are where the graph puts them."""
+    shards = plan.graphs[stage.graph.name]
+    for node in stage.graph.find(ops.ReshapeAndCache.name):
+        for written, cache in zip(node.results, node.operands[2:4], strict=True):
+            assert cache is not None
+            name = ranks.block.inputs[ranks.block.input_names.index(inputs[cache])]
+            layout = shards.layouts.get(written)
+            for rank, tensors in enumerate(ranks.tensors):
+                wanted = part_of(stage.tensors[written], layout, rank, ranks.size)
+                torch.testing.assert_close(tensors[name], wanted, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", HANDMADE)
 def test_operations_compute_the_graph(name: str) -> None:
     check(lowered.for_cpp(lowered.handmade(name)))
+
+
+@pytest.mark.parametrize("name", ["olmo2", "gpt2", "gpt_neox", "phi3", "bloom"])
+def test_operations_compute_the_graph_of_a_model_from_transformers(name: str) -> None:
+    check(lowered.for_cpp(lowered.zoo(name)))
+
+
+def test_filled_up_logits_are_cut_to_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handmade, "VOCAB", 49)
+    check(lower(handmade.with_cache(handmade.Spec(layers=(None,)))))
+
+
+def test_without_the_pass_the_operations_compute_the_same() -> None:
+    check(lowered.handmade("gqa"))

@@ -108,9 +108,7 @@ def run_whole(module: AtbModule, phase: str, inputs: Mapping[str, Tensor]) -> li
     return stages
 
 
-def evaluate(
-    node: Node, operands: list[Tensor | None], attrs: Mapping[str, Attr]
-) -> list[Tensor]:
+def evaluate(node: Node, operands: list[Tensor | None], attrs: Mapping[str, Attr]) -> list[Tensor]:
     """Results of a node with other operands and attributes; what is written in place is copied."""
     op = lookup(node.op)
     assert issubclass(op, ops.AtbOp)
@@ -202,9 +200,7 @@ def check_stage(ran: Ran, shards: GraphShards, world_size: int) -> None:
                 _same(joined, whole, where)
 
 
-def _of_rank(
-    node: Node, ran: Ran, shards: GraphShards, rank: int, world_size: int
-) -> list[Tensor]:
+def _of_rank(node: Node, ran: Ran, shards: GraphShards, rank: int, world_size: int) -> list[Tensor]:
     operands = [
         None if v is None else part_of(ran.tensors[v], shards.read(v), rank, world_size)
         for v in node.operands

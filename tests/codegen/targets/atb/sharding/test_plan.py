@@ -78,7 +78,8 @@ def test_a_rank_has_its_share_of_the_weights(name: str, world_size: int) -> None
 
 def broken(graph: Graph) -> None:
     """Makes attention need all heads: a softmax across them."""
-    (attention,) = [n for n in graph.nodes if n.op in (ops.SelfAttention.name, ops.PagedAttention.name)]
+    kinds = (ops.SelfAttention.name, ops.PagedAttention.name)
+    (attention,) = (node for node in graph.nodes if node.op in kinds)
     q = attention.operand(0)
     mixed = ops.Softmax.build(graph, q, axes=(1,), before=attention, named=["mixed"])
     attention.set_operand(0, mixed.result)

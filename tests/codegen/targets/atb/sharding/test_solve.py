@@ -106,7 +106,8 @@ def test_a_single_key_value_head_is_whole_on_every_rank(phase: str) -> None:
     graph, shards = layer_of(lowered.handmade("mqa"), phase)
     made = shown(shards, graph)
     assert made["packed_weight"] == "0: 128 heads, 32 whole, 32 whole"
-    assert not {"k_cache", "v_cache", "k_proj", "v_proj", "k_rotated_flat", "k_written"} & made.keys()
+    whole = {"k_cache", "v_cache", "k_proj", "v_proj", "k_rotated_flat", "k_written"}
+    assert not whole & made.keys()
     assert made["q_rotated_flat"] == "1: 128 heads"
     assert summed(graph, shards) == ["o_proj_weight", "down_proj_weight"]
     assert not [v for v in shard(lowered.handmade("mqa")).inputs if "cache" in v]
@@ -388,7 +389,8 @@ def attention(h: Hand, q: Value, k: Value, v: Value, heads: int, kv_heads: int) 
 
 def heads_of(h: Hand, x: Value, heads: int) -> Value:
     size = int(str(x.type.shape[-1])) // heads
-    return ops.Reshape.build(h.graph, x, shape=((0,), heads, size), named=[f"{x.name}_heads"]).result
+    shape = ((0,), heads, size)
+    return ops.Reshape.build(h.graph, x, shape=shape, named=[f"{x.name}_heads"]).result
 
 
 def test_summing_over_repeated_heads_is_refused() -> None:
@@ -406,7 +408,8 @@ def test_attention_over_joined_heads_is_whole() -> None:
     q, k, v = (h.linear(h.x, name, 128) for name in ("q", "k", "v"))
     made = h.solved(h.linear(attention(h, q, k, v, 4, 4), "o", 32))
     assert made == {}
-    assert h.shards.notes == ("every rank has all attention heads: attention over heads that are joined",)
+    (note,) = h.shards.notes
+    assert note == "every rank has all attention heads: attention over heads that are joined"
 
 
 def test_heads_that_are_given_from_outside_are_whole() -> None:

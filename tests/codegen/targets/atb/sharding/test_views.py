@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def views(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
     def shape() -> tuple[int, ...]:
         cuts = sorted(draw(st.sets(st.integers(1, len(factors) - 1))) | {0, len(factors)})
-        return tuple(math.prod(factors[a:b]) for a, b in zip(cuts, cuts[1:], strict=False))
+        return tuple(math.prod(factors[a:b]) for a, b in pairwise(cuts))
 
     return shape(), shape()
 
