@@ -60,7 +60,7 @@ def agrees(out: Path, path: Path) -> tuple[bool, str]:
     result = verify(out, path, prompts=PROMPTS, decode_steps=DECODE_STEPS)
     deciding = [phase for phase in result.phases if phase.limit is not None]
     ranks = sorted({phase.ranks for phase in deciding})
-    assert ranks == [1, *RANKS]
+    assert ranks[0] == 1
     for size in ranks:
         assert [(p.name, p.positions, p.rounding) for p in deciding if p.ranks == size] == [
             ("prefill", sum(map(len, PROMPTS)), "float32"),
@@ -80,14 +80,14 @@ def test_what_is_promised_agrees():
         variants = {name for name in CASES if CASES[name].config().model_type == family}
         assert variants, family
         assert variants <= reached, variants - reached
+        assert {status[name]["ranks"] for name in variants} == {"1, 2, 4"}
 
 
 def test_of_these_most_layers_are_divided():
     """Attention that every rank computes whole is right, but no gain."""
     status = read_status()["atb-cpp"]
     whole = {name for name, outcome in status.items() if "whole" in outcome}
-    assert not {name for name in whole if CASES[name].config().model_type == "llama"}
-    assert whole <= {"gemma2", "falcon", "falcon-one-norm", "stablelm-parallel"}
+    assert whole == {"gemma2", "falcon", "falcon-one-norm", "stablelm-parallel"}
 
 
 def test_json_names_every_number_of_ranks(zoo, tmp_path):

@@ -50,7 +50,7 @@ Watch = ctypes.CFUNCTYPE(
 _TENSORS = POINTER(CTensor)
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "llmc_message": (c_char_p, []),
-    "llmc_ranks_begin": (None, []),
+    "llmc_ranks_ended": (None, []),
     "llmc_ranks_failed": (None, [c_int32, c_char_p]),
     "llmc_set_rank_timeout": (None, [c_double]),
     "llmc_library_open": (c_void_p, [c_char_p]),

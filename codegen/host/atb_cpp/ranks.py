@@ -22,7 +22,6 @@ def run_ranks(size: int, body: Callable[[int], T]) -> list[T]:
         Exception: The failure of the rank that failed on its own; the others only report it.
     """
     library = runtime()
-    library.llmc_ranks_begin()
 
     def act(rank: int) -> T:
         try:
@@ -32,9 +31,12 @@ def run_ranks(size: int, body: Callable[[int], T]) -> list[T]:
             library.llmc_ranks_failed(rank, str(error).encode())
             raise
 
-    with ThreadPoolExecutor(size) as pool:
-        futures = [pool.submit(act, rank) for rank in range(size)]
-        errors = [error for future in futures if (error := future.exception()) is not None]
+    try:
+        with ThreadPoolExecutor(size) as pool:
+            futures = [pool.submit(act, rank) for rank in range(size)]
+            errors = [error for future in futures if (error := future.exception()) is not None]
+    finally:
+        library.llmc_ranks_ended()
     if errors:
         raise next((error for error in errors if not _is_echo(error)), errors[0])
     return [future.result() for future in futures]

@@ -26,8 +26,8 @@ using LlmcWatch = int32_t (*)(const int32_t *path, int32_t depth, const char *gr
 const char *llmc_message();
 
 void llmc_set_rank_timeout(double seconds);
-/// Threads start to act as ranks.
-void llmc_ranks_begin();
+/// No thread acts as a rank any more.
+void llmc_ranks_ended();
 /// One of them failed outside of this library: the others stop waiting for it.
 void llmc_ranks_failed(int32_t rank, const char *reason);
 

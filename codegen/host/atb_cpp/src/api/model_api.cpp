@@ -168,7 +168,7 @@ const char *llmc_message() {
 
 void llmc_set_rank_timeout(double seconds) { Group::SetTimeout(seconds); }
 
-void llmc_ranks_begin() { Group::Begin(); }
+void llmc_ranks_ended() { Group::ForgetFailures(); }
 
 void llmc_ranks_failed(int32_t rank, const char *reason) { Group::AbortAll(rank, reason); }
 

@@ -52,7 +52,7 @@ void Group::AbortAll(int rank, const std::string &reason) {
     }
 }
 
-void Group::Begin() {
+void Group::ForgetFailures() {
     const std::lock_guard<std::mutex> lock(g_groups_mutex);
     g_failure.clear();
     g_groups.clear();  // groups that failed may still be held by what remembers the failure

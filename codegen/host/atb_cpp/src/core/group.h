@@ -31,12 +31,12 @@ public:
     /// Tells the waiting ranks, and all that come later, that a rank failed.
     void Abort(int rank, const std::string &reason);
 
-    /// The same for all groups, those that are made later too, until `Begin`: a rank can fail
+    /// The same for all groups, those that are made later too, until `ForgetFailures`: a rank can fail
     /// before it has met any other.
     static void AbortAll(int rank, const std::string &reason);
 
-    /// New ranks start; failures of earlier ones are forgotten.
-    static void Begin();
+    /// The ranks are gone, and with them their failures.
+    static void ForgetFailures();
 
 private:
     void FailIfAborted() const;

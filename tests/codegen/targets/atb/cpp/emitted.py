@@ -41,8 +41,11 @@ class Function:
 
 
 _FUNCTION = re.compile(
-    r"^[\w:]+(?: \*?| \*\*)(?P<name>[\w:]+)\((?P<parameters>[^{;]*?)\)(?: const)?\n\{\n(?P<body>.*?)^\}$",
-    re.MULTILINE | re.DOTALL,
+    r"""
+    ^[\w:]+\ \*?(?P<name>[\w:]+)\((?P<parameters>[^{;]*?)\)(?:\ const)?\n
+    \{\n(?P<body>.*?)^\}$
+    """,
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 
 
