@@ -19,14 +19,16 @@ from torch import Tensor
 
 from codegen.emission import CONFIG
 from codegen.emitted import Logits, Watch
-from codegen.errors import CodegenError, VerificationError
+from codegen.errors import BadInputError, CodegenError, VerificationError
 from codegen.host import atb_cpp
-from codegen.host.cpp_worker import FAILED, Run
+from codegen.host.cpp_worker import FAILED, Run, result_file
 
 #: What a recorded operation is called: stage of the model and position in its graph, and the key
 #: under which a watch is told about it.
 Keys = Mapping[tuple[str, int, int], tuple[int, str]]
 WatchSteps = Callable[[str, int], "Watch | None"]
+
+_EXITS = "ends the process with exit code 0"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ class CppExecution:
     def _start(self, runs: Sequence[Run]) -> None:
         with TemporaryDirectory(prefix="llm-codegen-") as made:
             scratch = Path(made)
-            result = scratch / "result.safetensors"
+            results = scratch / "results"
+            results.mkdir()
             request = {
                 "library": str(self._library),
                 "package": str((self._folder / self._package).resolve()),
@@ -133,45 +136,63 @@ class CppExecution:
                 "prompts": [list(prompt) for prompt in self._prompts],
                 "fed": [list(step) for step in self._fed],
                 "runs": [asdict(run) for run in runs],
-                "result": str(result),
+                "results": str(results),
             }
-            self._spawn(request)
-            self._read(result, runs)
+            ended = _spawn(request)
+            files = [result_file(results, number) for number in range(len(runs))]
+            done = [file for file in files if file.is_file()]
+            for run, file in zip(runs, done, strict=False):
+                self._done[run.precision, run.world_size] = _read(file, run)
+            if ended or len(done) < len(runs):
+                # Runs behind the one that ended the process are made when they are asked for.
+                guilty = runs[min(len(done), len(runs) - 1)]
+                error = VerificationError(f"the generated C++ {ended or _EXITS}{_ranks(guilty)}")
+                self._done[guilty.precision, guilty.world_size] = error
 
     def _checkpoint(self, folder: Path) -> Path:
         """The weights beside the configuration that the code was generated for."""
         folder.mkdir()
-        shutil.copyfile(self._folder / CONFIG, folder / CONFIG)
+        try:
+            shutil.copyfile(self._folder / CONFIG, folder / CONFIG)
+        except OSError as error:
+            raise BadInputError(f"{self._folder / CONFIG}: {error.strerror}") from error
         for path in self._weights.resolve().iterdir():
             if ".safetensors" in path.name:
-                _link(path, folder / path.name)
+                # The file itself: in HuggingFace's cache it is a relative link.
+                _link(path.resolve(), folder / path.name)
         return folder
 
-    def _spawn(self, request: Mapping[str, Any]) -> None:
-        command = [sys.executable, "-m", "codegen.host.cpp_worker"]
-        done = subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True, check=False
-        )
-        if done.returncode < 0:
-            name = signal.Signals(-done.returncode).name
-            raise VerificationError(f"the generated C++ crashes the process ({name})")
-        if done.returncode > 0:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise VerificationError(f"the generated code ends the process: {last[0]}")
 
-    def _read(self, result: Path, runs: Sequence[Run]) -> None:
-        with safe_open(result, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType]
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            failed: dict[str, dict[str, str]] = json.loads(file.metadata()[FAILED])
-        for number, run in enumerate(runs):
-            key = (run.precision, run.world_size)
-            if str(number) in failed:
-                self._done[key] = _failure(failed[str(number)], run)
-                continue
-            prefix = f"{number}/"
-            own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            logits = Logits(own.pop("prefill"), own.pop("decode"))
-            self._done[key] = _Done(logits, _recorded(own))
+def _spawn(request: Mapping[str, Any]) -> str:
+    """Runs the worker; says how it ended, nothing if it came to its end."""
+    # Without -P a module in the current directory would stand in for one of the worker's.
+    command = [sys.executable, "-P", "-m", "codegen.host.cpp_worker"]
+    done = subprocess.run(
+        command, input=json.dumps(request), capture_output=True, text=True, check=False
+    )
+    if done.returncode < 0:
+        return f"crashes the process ({_signal(-done.returncode)})"
+    if done.returncode > 0:
+        last = done.stderr.strip().splitlines()[-1:]
+        return f"ends the process with exit code {done.returncode}{''.join(f': {s}' for s in last)}"
+    return ""
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return f"signal {number}"
+
+
+def _read(file: Path, run: Run) -> _Done | VerificationError:
+    with safe_open(file, framework="pt") as opened:  # pyright: ignore[reportUnknownVariableType]
+        tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        failed: dict[str, str] | None = json.loads(opened.metadata()[FAILED])
+    if failed is not None:
+        return _failure(failed, run)
+    logits = Logits(tensors.pop("prefill"), tensors.pop("decode"))
+    return _Done(logits, _recorded(tensors))
 
 
 def _link(path: Path, place: Path) -> None:
@@ -193,5 +214,8 @@ def _recorded(tensors: Mapping[str, Tensor]) -> dict[tuple[str, int, int, int], 
 
 def _failure(failure: Mapping[str, str], run: Run) -> VerificationError:
     place = f" at {failure['place']}" if failure["place"] else ""
-    ranks = f" with {run.world_size} ranks" if run.world_size > 1 else ""
-    return VerificationError(f"the generated code fails{ranks}{place}: {failure['what']}")
+    return VerificationError(f"the generated code fails{_ranks(run)}{place}: {failure['what']}")
+
+
+def _ranks(run: Run) -> str:
+    return f" with {run.world_size} ranks" if run.world_size > 1 else ""

@@ -69,8 +69,9 @@ def _from_environment() -> list[Path]:
 
 def _check(compiler: str, out: Path, path: str, flags: Sequence[str]) -> SyntaxCheck:
     command = [compiler, "-std=c++17", "-fsyntax-only", *flags, str(out / path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    english = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=english)
     if done.returncode == 0:
         return SyntaxCheck(path, ())
-    lines = [line for line in done.stderr.splitlines() if "error" in line]
+    lines = [line for line in done.stderr.splitlines() if "error: " in line]
     return SyntaxCheck(path, tuple(lines[:_SHOWN]) or ("the compiler refuses it",))

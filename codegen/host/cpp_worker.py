@@ -1,7 +1,8 @@
 """Runs an emitted ATB C++ model in a process of its own: ``python -m codegen.host.cpp_worker``.
 
 C++ that is wrong may crash; that must end this process and no other. The request comes as JSON on
-standard input, results go to a safetensors file, failures to its metadata.
+standard input. Every run leaves a safetensors file as soon as it is done, with its failure in the
+metadata, so that one that ends the process takes none of those before it along.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from codegen.errors import CodegenError
 from codegen.host import atb_cpp, atb_llm
 
 BLOCK_SIZE = 128
-#: Metadata of the result file: what went wrong in which run.
+#: Metadata of a run's file: what went wrong, as JSON; null if nothing did.
 FAILED = "failed"
 
 
@@ -51,7 +52,7 @@ class Request:
         prompts: Token ids of each sequence.
         fed: The tokens of each decode step, one for each sequence.
         runs: How often and how.
-        result: The file for the results.
+        results: An empty folder for the files of the runs.
     """
 
     library: Path
@@ -60,7 +61,7 @@ class Request:
     prompts: tuple[tuple[int, ...], ...]
     fed: tuple[tuple[int, ...], ...]
     runs: tuple[Run, ...]
-    result: Path
+    results: Path
 
     @staticmethod
     def of(body: Mapping[str, Any]) -> Request:
@@ -75,7 +76,7 @@ class Request:
                 Run(run["precision"], run["world_size"], tuple(map(tuple, run["watch"])))
                 for run in body["runs"]
             ),
-            Path(body["result"]),
+            Path(body["results"]),
         )
 
 
@@ -120,26 +121,31 @@ class _Sequences:
         }
 
 
-def execute(request: Request) -> tuple[dict[str, Tensor], dict[str, dict[str, str]]]:
+def result_file(results: Path, number: int) -> Path:
+    """The file that a run leaves."""
+    return results / f"{number}.safetensors"
+
+
+def execute(request: Request) -> None:
     """Runs everything that is asked for.
 
-    Returns:
-        For run ``i``: ``i/prefill`` ``[tokens, vocab]``, ``i/decode`` ``[steps, batch, vocab]`` and
-        ``i/<phase>/<step>/<stage>/<operation>/<result>`` of watched steps; and what went wrong in
-        the runs that failed, by number.
+    A run's file holds ``prefill`` ``[tokens, vocab]``, ``decode`` ``[steps, batch, vocab]`` and
+    ``<phase>/<step>/<stage>/<operation>/<result>`` of watched steps.
     """
-    made: dict[str, Tensor] = {}
-    failed: dict[str, dict[str, str]] = {}
     for number, run in enumerate(request.runs):
+        made: dict[str, Tensor] = {}
+        failed: dict[str, str] | None = None
         try:
-            results = _execute(request, run)
+            made = _execute(request, run)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # emitted code can raise anything, even SystemExit
-            failed[str(number)] = _failure(error, request.package)
-            continue
-        made.update({f"{number}/{name}": tensor for name, tensor in results.items()})
-    return made, failed
+            failed = _failure(error, request.package)
+        tensors = {name: tensor.contiguous() for name, tensor in made.items()}
+        file = result_file(request.results, number)
+        unfinished = file.with_suffix(".tmp")
+        save_file(tensors, unfinished, metadata={FAILED: json.dumps(failed)})
+        unfinished.rename(file)
 
 
 @torch.no_grad()
@@ -165,9 +171,16 @@ def _execute(request: Request, run: Run) -> dict[str, Tensor]:
 
         ranks = atb_cpp.run_ranks(run.world_size, work)
     for name in ("prefill", "decode"):
-        if any(not torch.equal(other[name], ranks[0][name]) for other in ranks):
+        if any(not _same(other[name], ranks[0][name]) for other in ranks):
             raise CodegenError(f"the ranks do not have the same {name} logits")
     return ranks[0]
+
+
+def _same(found: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; NaN is the same as NaN."""
+    return torch.equal(found.nan_to_num(), wanted.nan_to_num()) and torch.equal(
+        found.isnan(), wanted.isnan()
+    )
 
 
 class _Recorder:
@@ -219,11 +232,8 @@ def _steps(
 
 
 def main() -> None:
-    """Reads the request, runs it, writes the results."""
-    request = Request.of(json.loads(sys.stdin.read()))
-    made, failed = execute(request)
-    tensors = {name: tensor.contiguous() for name, tensor in made.items()}
-    save_file(tensors, request.result, metadata={FAILED: json.dumps(failed)})
+    """Reads the request and runs it."""
+    execute(Request.of(json.loads(sys.stdin.read())))
 
 
 def _failure(error: BaseException, package: Path) -> dict[str, str]:

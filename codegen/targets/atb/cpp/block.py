@@ -58,6 +58,10 @@ class View:
         return any("oldShape" in dim for dim in self.dims)
 
 
+#: Views by what they make of the per-rank numbers they take.
+Views = dict[tuple[tuple[Local, ...], tuple[str, ...]], View]
+
+
 @dataclass(frozen=True)
 class Input:
     """An operand: tensor id, and the view it is read through."""
@@ -162,7 +166,7 @@ class BlockPrinter:
         inputs: Mapping[Value, str],
         outputs: Mapping[Value, str],
         weights: WeightNames,
-        views: dict[tuple[tuple[Local, ...], tuple[str, ...]], View],
+        views: Views,
     ) -> None:
         self._graph, self._shards, self._ids = graph, shards, ids
         self._outputs, self._weights, self._views = outputs, weights, views

@@ -24,6 +24,7 @@ from codegen.targets.atb.module import AtbModule
 from codegen.targets.atb.passes.fuse_residual_norm import FuseResidualNorm
 from codegen.targets.atb.sharding import shard
 from codegen.templates import py_string
+from ir.graph import Module
 from ir.passes.base import Pass
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class CppModel:
     dtype: str
 
 
-def space_of(module: AtbModule) -> str:
+def space_of(module: Module) -> str:
     """Namespace and folder of the C++: ``llamaforcausallm``.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from codegen.errors import CodegenError
 from codegen.targets.atb.cpp import text
-from codegen.targets.atb.cpp.block import BlockPrinter, Operation, TensorIds, View
+from codegen.targets.atb.cpp.block import BlockPrinter, Operation, TensorIds, Views
 from codegen.targets.atb.cpp.merge import Merged, merge
 from codegen.targets.atb.emit_python_facts import window_of
 from codegen.targets.atb.emit_python_stages import CACHE, environment, input_names, tail
@@ -160,7 +160,7 @@ class Blocks:
         if list(outputs[0].values()) != list(outputs[1].values()):
             raise CodegenError("prefill and decode do not make the same tensors")
         ids = TensorIds()
-        views: dict[object, View] = {}
+        views: Views = {}
         phases: list[list[Operation]] = []
         for graph, ins, outs in zip(graphs, inputs, outputs, strict=True):
             shards = self._plan.graphs[graph.name]

@@ -111,9 +111,9 @@ def test_module_paths_are_in_comments_and_parts_of_identifiers(name: str) -> Non
 @pytest.mark.parametrize(
     "name",
     [
-        "*/ int evil; /*", "x\nint evil;\n//", "x \\", "x ??/", "a" * 93 + " ??/ b", '"; int evil; "',
-        'R"(', "#include <evil>", "clang-format off", "\u2028int evil;", "a" * 300, "%:include",
-        "tensor.count", "operations", "gather_logits",
+        "*/ int evil; /*", "x\nint evil;\n//", "x \\", "x ??/", "a" * 93 + " ??/ b",
+        '"; int evil; "', 'R"(', "#include <evil>", "clang-format off", "\u2028int evil;",
+        "a" * 300, "%:include", "tensor.count", "operations", "gather_logits",
     ],
 )  # fmt: skip
 def test_laid_out_files_are_sound_too(name: str) -> None:
@@ -157,8 +157,8 @@ def test_names_without_a_letter_still_tell_operations_apart(name: str) -> None:
 # -- names that are refused ----------------------------------------------------------------------
 
 CLASSES = (
-    "", "X Y", 'X"', "X\n", "Lla\u2028ma", "Llаma", "../X", "X.Y", "ﬁ", "{{ x }}", "1X", "_X", "X-Y",
-    "X;", "X::Y", "X//", "X\\",
+    "", "X Y", 'X"', "X\n", "Lla\u2028ma", "Llаma", "../X", "X.Y", "ﬁ", "{{ x }}", "1X", "_X",
+    "X-Y", "X;", "X::Y", "X//", "X\\",
 )  # fmt: skip
 
 

@@ -6,11 +6,12 @@ import pytest
 
 from codegen.targets.atb import ops
 from codegen.targets.atb.module import AtbModule
-from codegen.targets.atb.passes.fuse_residual_norm import FuseResidualNorm
+from codegen.targets.atb.passes.fuse_residual_norm import FuseResidualNorm, residual_sums
 from ir.func import Call
 from ir.graph import Graph, Location, Module, Node, Value
+from ir.parse import parse_module
 from ir.passes.base import PassResult, run_passes
-from ir.text import print_graph
+from ir.text import print_graph, print_module
 from ir.types import DType, Sym, TensorType
 from ir.verify import verify
 from tests.codegen.targets.atb import lowered
@@ -70,9 +71,10 @@ class Layer:
         self.hidden = self.graph.add_input("hidden", ROWS)
         self.delta = self.graph.add_input("delta", ROWS)
 
-    def add(self, x: Value, y: Value, named: str = "sum") -> Value:
-        kind = "ELEWISE_ADD"
-        return ops.Elewise.build(self.graph, x, y, elewise_type=kind, named=[named]).result
+    def add(self, x: Value, y: Value, named: str = "sum", at: str = "") -> Value:
+        attrs = {"elewise_type": "ELEWISE_ADD"}
+        loc = Location(at, "m.py:2" if at else "")
+        return ops.Elewise.build(self.graph, x, y, loc=loc, named=[named], **attrs).result
 
     def norm(self, x: Value, model: str = "LLAMA_MODEL", named: str = "normed") -> Value:
         gamma = self.graph.add_parameter(VECTOR, "norm.weight", "gamma")
@@ -171,6 +173,20 @@ def test_sums_of_sums_are_joined_one_by_one() -> None:
     second = layer.add(first, inner, "second")
     outer = layer.norm(second, named="outer")
     assert layer.joined(outer, layer.add(second, outer)) == 2
+
+
+def test_where_the_sums_came_from_is_kept() -> None:
+    layer = Layer()
+    total = layer.add(layer.hidden, layer.delta, at="layers.0")
+    module = layer.module(total, layer.norm(total))
+    assert residual_sums(module) == {}
+    run_passes(module, [FuseResidualNorm()])
+    wanted = {("layer", "sum"): Location("layers.0", "m.py:2")}
+    assert residual_sums(module) == wanted
+    run_passes(module, [FuseResidualNorm()])
+    assert residual_sums(module) == residual_sums(module.copy()) == wanted
+    printed = print_module(module)
+    assert residual_sums(parse_module(printed)) == wanted
 
 
 def test_nothing_is_joined_in_an_entry() -> None:
