@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codegen.report import units
+from codegen.report.compiled_memory import compiled_memory
 from codegen.report.compose_costs import memory_rows, phase_table
 from codegen.report.devices import DEVICES, Device
 from codegen.report.evidence import Evidence
 from codegen.report.kinds import LayerCount, operation_counts
-from codegen.report.memory import PerRank, RankMemory, caches, memory
+from codegen.report.memory import DefaultPerRank, PerRank, RankMemory, caches, memory
 from codegen.report.page import as_data, script_json
 from codegen.report.page_context import (
     BlockedRow,
@@ -23,21 +24,34 @@ from codegen.report.pictures import drawings
 from codegen.report.scenario import Scenario
 from codegen.report.verdict import Contracts, Fate
 
+#: How weights are divided, in a sentence.
+_COMPILED_RULE = (
+    "Weights as the generated C++ has them: heads, features of the feed-forward network and the "
+    "vocabulary are divided; tables, norms and what cannot be divided are on every rank."
+)
+_GUESSED_RULE = (
+    "Nothing was compiled, so this is a rule: matrices inside the layers are divided; tables, the "
+    "output projection, norms and biases are on every rank."
+)
+
 
 def compose(
     evidence: Evidence,
     fates: Mapping[str, Fate],
     contracts: Contracts,
     scenario: Scenario,
-    per_rank: PerRank,
+    per_rank: PerRank | None,
 ) -> Page:
     """Everything that the page shows."""
     atb = evidence.atb
     counts = operation_counts(atb) if atb is not None else ()
     tokens = scenario.batch * scenario.context
-    ranks = memory(
-        evidence.skeleton.weights, caches(evidence), tokens, scenario.world_sizes, per_rank
-    )
+    if atb is not None and per_rank is None:
+        ranks = compiled_memory(atb, tokens, scenario.world_sizes)
+    else:
+        rule = per_rank or DefaultPerRank(evidence.heads)
+        sizes = scenario.world_sizes
+        ranks = memory(evidence.skeleton.weights, caches(evidence), tokens, sizes, rule)
     blocked = _blocked(evidence, fates, contracts)
     return Page(
         title=evidence.class_name,
@@ -48,6 +62,7 @@ def compose(
         phases=tuple(phase_table(atb, phase, scenario) for phase in atb.entries) if atb else (),
         chip_names=tuple(device.name for device in DEVICES),
         memory=memory_rows(ranks),
+        memory_rule=_COMPILED_RULE if atb is not None and per_rank is None else _GUESSED_RULE,
         cache_tokens=f"{tokens:,}",
         problems=tuple(
             ProblemRow(p.module or "the model", p.source, p.reason, p.remedy)

@@ -10,7 +10,7 @@ from codegen.frontend.hf import Source
 from codegen.report.compose import compose
 from codegen.report.evidence import gather
 from codegen.report.mapping import fates
-from codegen.report.memory import DefaultPerRank, PerRank
+from codegen.report.memory import PerRank
 from codegen.report.operators_csv import operators_text
 from codegen.report.page import render
 from codegen.report.scenario import Scenario
@@ -38,7 +38,8 @@ def report_files(
         atb: The lowered graph; None if something failed.
         problems: What `UnsupportedError` said, where something failed.
         scenario: What costs and memory are stated for; None for ``Scenario()``.
-        per_rank: Bytes of a weight on one of so many ranks; None for ``DefaultPerRank``.
+        per_rank: Bytes of a weight on one of so many ranks; None for the layouts of the compiled
+            code, where it was not compiled ``DefaultPerRank``.
 
     Returns:
         Text by path: ``<class>/<class>.json``, ``<class>/<class>_operators.csv`` and
@@ -52,7 +53,7 @@ def report_files(
         became,
         contracts,
         scenario or Scenario(),
-        per_rank or DefaultPerRank(evidence.heads),
+        per_rank,
     )
     name = file_name(evidence.class_name)
     operations = evidence.operations

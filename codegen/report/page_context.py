@@ -134,6 +134,7 @@ class Page:
         phases: Costs; empty if nothing was compiled.
         chip_names: Heads of the columns of times.
         memory: Memory of each number of ranks.
+        memory_rule: How weights are divided, in a sentence.
         cache_tokens: Tokens that the cache column is for.
         problems: What cannot be compiled.
         blocked: Operations that are missing somewhere.
@@ -148,6 +149,7 @@ class Page:
     phases: tuple[PhaseTable, ...]
     chip_names: tuple[str, ...]
     memory: tuple[MemoryRow, ...]
+    memory_rule: str
     cache_tokens: str
     problems: tuple[ProblemRow, ...]
     blocked: tuple[BlockedRow, ...]
