@@ -77,6 +77,8 @@ def show_verification(result: Verification) -> None:
 def _verdict(result: Verification) -> str:
     if result.passed:
         return "passed"
-    if all(phase.passed for phase in result.phases):
+    wrong = sorted({phase.ranks for phase in result.phases if not phase.passed})
+    if not wrong:
         return "FAILED: the vendor's headers do not fit"
-    return "FAILED: the numbers are not the model's"
+    where = "" if 1 in wrong else f" with {' and '.join(map(str, wrong))} ranks"
+    return f"FAILED: the numbers{where} are not the model's"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from codegen import manifest
+from codegen import diff_cpp, manifest
 from codegen.errors import BadInputError
 
 Status = Literal["same", "meaning", "text", "missing", "extra"]
@@ -18,6 +18,7 @@ Status = Literal["same", "meaning", "text", "missing", "extra"]
 _MEANING_LINES = 40
 _TEXT_LINES = 60
 _IGNORED = {"__pycache__"}
+_CPP = (".cpp", ".cc", ".cxx", ".h", ".hpp")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def _meaning(path: str, old: str, new: str) -> Iterator[str]:
             yield "not valid Python"
             return
         yield from _python(before, after)
-    else:
+    elif path.endswith(_CPP):
+        yield from diff_cpp.changes(old, new)
+    elif not path.endswith(".md"):  # documents mean what they say, but nothing is executed
         yield "content differs"
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from codegen.emission import CONFIG
 from codegen.emitted import Logits, Watch
-from codegen.errors import BadInputError, CodegenError, VerificationError
+from codegen.errors import BadInputError, CodegenError, HostError, VerificationError
 from codegen.host import atb_cpp
+from codegen.host.atb_cpp.toolchain import compiler
 from codegen.host.cpp_worker import FAILED, Run, result_file
 
 #: What a recorded operation is called: stage of the model and position in its graph, and the key
@@ -90,6 +91,7 @@ class CppExecution:
             world_size: How many ranks share the work.
 
         Raises:
+            BadInputError: There is no compiler, or the folder lacks its configuration.
             VerificationError: The generated code does not compile or failed.
         """
         watched = self._watched(watch)
@@ -120,6 +122,10 @@ class CppExecution:
     def _library(self) -> Path:
         folder = self._folder / self._space
         try:
+            compiler()
+        except HostError as missing:
+            raise BadInputError(str(missing)) from missing
+        try:
             return atb_cpp.compile_model(sorted(folder.rglob("*.cpp")), [folder])
         except CodegenError as error:
             raise VerificationError(f"the generated C++ does not compile: {error}") from error
@@ -141,13 +147,12 @@ class CppExecution:
             ended = _spawn(request)
             files = [result_file(results, number) for number in range(len(runs))]
             done = [file for file in files if file.is_file()]
-            for run, file in zip(runs, done, strict=False):
-                self._done[run.precision, run.world_size] = _read(file, run)
             if ended or len(done) < len(runs):
-                # Runs behind the one that ended the process are made when they are asked for.
                 guilty = runs[min(len(done), len(runs) - 1)]
-                error = VerificationError(f"the generated C++ {ended or _EXITS}{_ranks(guilty)}")
-                self._done[guilty.precision, guilty.world_size] = error
+                how = "" if guilty.precision == "float32" else f" in {guilty.precision}"
+                raise VerificationError(f"the generated C++{how}{_ranks(guilty)} {ended or _EXITS}")
+            for run, file in zip(runs, files, strict=True):
+                self._done[run.precision, run.world_size] = _read(file, run)
 
     def _checkpoint(self, folder: Path) -> Path:
         """The weights beside the configuration that the code was generated for."""

@@ -129,7 +129,10 @@ class Verification:
             "passed": self.passed,
             "prefill": {"tokens": prefill.positions, **_figures(prefill)},
             "decode": {"steps": decode.steps, **_figures(decode)},
-            "layers": [asdict(layer) for layer in self.layers],
+            "layers": [
+                {**asdict(layer), "max_abs_diff": _finite(layer.max_abs_diff)}
+                for layer in self.layers
+            ],
             "departure": None if self.departure is None else asdict(self.departure),
             "rounding": {
                 f"{phase.rounding}.{phase.name}": _figures(phase)
@@ -137,7 +140,7 @@ class Verification:
                 if phase.limit is None
             },
             "ranks": {
-                f"{phase.ranks}.{phase.name}": _figures(phase)
+                f"{phase.ranks}.{phase.name}": {"passed": phase.passed, **_figures(phase)}
                 for phase in deciding
                 if phase.ranks > 1
             },
@@ -148,11 +151,12 @@ class Verification:
 
 
 def _figures(phase: Phase) -> dict[str, float | None]:
-    return {
-        # JSON has no infinity.
-        "max_abs_diff": phase.max_abs_diff if math.isfinite(phase.max_abs_diff) else None,
-        "argmax_agree": phase.argmax_agree,
-    }
+    return {"max_abs_diff": _finite(phase.max_abs_diff), "argmax_agree": phase.argmax_agree}
+
+
+def _finite(number: float) -> float | None:
+    """The number; None where JSON has none."""
+    return number if math.isfinite(number) else None
 
 
 def compare_logits(

@@ -15,13 +15,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_models_that_behave_alike_share_a_row() -> None:
-    status = {
-        "b": {"architecture": "Llama", "status": "parity"},
-        "a": {"architecture": "Llama", "status": "parity"},
-        "c": {"architecture": "Opt", "status": "unsupported", "reason": "x | y", "remedy": "z"},
-    }
-    assert matrix(status).splitlines()[2:] == [
-        "| Llama | a, b | parity |",
+    agrees = {"architecture": "Llama", "status": "parity"}
+    refused = {"architecture": "Opt", "status": "unsupported", "reason": "x | y", "remedy": "z"}
+    alone = {"b": agrees, "a": agrees, "c": refused, "d": agrees}
+    divided = {**agrees, "ranks": "1, 2, 4"}
+    ranks = {"b": divided, "a": divided, "c": refused, "d": {**divided, "whole": "attention"}}
+    assert matrix({"atb-python": alone, "atb-cpp": ranks}).splitlines() == [
+        "| architecture | variants tested | ATB Python | ATB C++ |",
+        "| --- | --- | --- | --- |",
+        "| Llama | a, b | parity | parity on 1, 2, 4 ranks |",
+        "| Llama | d | parity | parity on 1, 2, 4 ranks, attention not divided |",
+        "| Opt | c | unsupported | unsupported: x \\| y; z |",
+    ]
+    assert matrix({"atb-python": alone}).splitlines()[2:] == [
+        "| Llama | a, b, d | parity |",
         "| Opt | c | unsupported: x \\| y; z |",
     ]
 

@@ -6,13 +6,27 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import codegen
+from codegen.request import Target
 
 
-def test_transform_and_verify(zoo: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "files"),
+    [
+        (None, {"llamaforcausallm/model/decoder_model.cpp", "llama/run.py", "README.md"}),
+        ("atb-cpp", {"llamaforcausallm/layer/decoder_layer.h", "llama/router_llama.py"}),
+        ("atb-python", {"llamaforcausallm_atb_float.py", "run.py", "config.json"}),
+    ],
+)
+def test_transform_and_verify(
+    zoo: Callable[[str], Path], tmp_path: Path, target: Target | None, files: set[str]
+) -> None:
     source, out = zoo("llama-gqa"), tmp_path / "out"
-    result = codegen.transform(source, out)
-    assert result.manifest.files.keys() >= {"llamaforcausallm_atb_float.py", "run.py"}
+    result = codegen.transform(source, out, **({"target": target} if target else {}))
+    assert result.manifest.files.keys() >= files
+    assert result.manifest.target == (target or "atb-cpp")
     first, again = codegen.verify(out, source), codegen.verify(out, source)
     assert first.passed
     assert first == again

@@ -97,6 +97,114 @@ def test_broken_python_is_said_to_be_broken(folders: tuple[Path, Path]) -> None:
     assert one(folders, "x.py", "def (", "x = 1").meaning == ("not valid Python",)
 
 
+CPP = """#include <vector>
+// What it does.
+namespace model {
+enum TensorId : uint32_t { IN_A = 0, IN_B };
+
+atb::Status AddNorm(atb::GraphParam &graph)
+{
+    opParam.epsilon = 1e-06F;
+    node.inTensorIds = {IN_A, IN_B};
+    Log("a  // b", R"(/* )");
+    return atb::NO_ERROR;
+}
+}  // namespace model
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("// What it does.\n", "/* What\n   it did. */ // today\n"),
+        ("// What it does.\n", ""),
+        ("(atb::GraphParam &graph)\n{", "(\n    atb :: GraphParam& graph) {"),
+        ("{IN_A, IN_B}", "{\n\t\tIN_A , /* first */\n\t\tIN_B\n}"),
+        ("1e-06F;", "\\\n1e-06F ; // \\\n epsilon = 1;"),
+        ("#include <vector>", "#include\t<vector>  // for vectors"),
+        ("\n", "\r\n"),
+    ],
+)
+def test_cpp_layout_and_comments_are_only_text(
+    folders: tuple[Path, Path], old: str, new: str
+) -> None:
+    assert old in CPP
+    found = one(folders, "layer.cpp", CPP.replace(old, new), CPP)
+    assert (found.status, found.meaning) == ("text", ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("1e-06F", "1e-05F", "AddNorm: - opParam.epsilon = 1e-06F;"),
+        ("1e-06F", "1e-05F", "AddNorm: + opParam.epsilon = 1e-05F;"),
+        ("{IN_A, IN_B};\n    L", "{IN_B, IN_A};\n    L", "AddNorm: + IN_A}"),
+        ("IN_A = 0, IN_B", "IN_B = 0, IN_A", "TensorId: + IN_B = 0,"),
+        ("a  // b", "a // b", 'AddNorm: + Log("a // b", R"(/* )");'),
+        ("a  // b", "a  // c", 'AddNorm: + Log("a  // c"'),
+        ('R"(/* )"', 'R"(/*)"', 'AddNorm: + Log("a  // b", R"(/*)");'),
+        ("<vector>", '"vector"', 'file: + #include "vector"'),
+        ("#include <vector>\n", "", "file: - #include <vector>"),
+        ("return atb::NO_ERROR;", "// return atb::NO_ERROR;", "AddNorm: - return atb::NO_ERROR;"),
+        ("return atb", "// \\\nreturn atb", "AddNorm: - return atb::NO_ERROR;"),
+        ("// What it does.\n", "#define A B\n;\n", "file: + #define A B"),
+        ("AddNorm", "Normalize", "Normalize: + atb::Status Normalize("),
+    ],
+)
+def test_cpp_changes_name_their_function(
+    folders: tuple[Path, Path], old: str, new: str, line: str
+) -> None:
+    assert old in CPP
+    found = one(folders, "layer.cpp", CPP.replace(old, new), CPP)
+    assert found.status == "meaning"
+    assert any(known.startswith(line) for known in found.meaning), found.meaning
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("#define F(x) 1\n", "#define F (x) 1\n"),
+        ("#define A B\n;", "#define A B ;"),
+        ("a = b + +c;", "a = b ++c;"),
+        ("a = b - -c;", "a = b --c;"),
+        ("#if 0\nf();\n#endif\ng();", "f();\n#if 0\ng();\n#endif"),
+        ("a = 1'000;", "a = 1000 ;"),
+        ("a = L'x';", "a = L 'x';"),
+    ],
+)
+def test_cpp_that_only_looks_alike(folders: tuple[Path, Path], old: str, new: str) -> None:
+    assert one(folders, "a.h", f"{new}\n", f"{old}\n").status == "meaning"
+
+
+def test_templates_may_end_in_two_ways(folders: tuple[Path, Path]) -> None:
+    old, new = "std::vector<std::vector<int>> a;\n", "std::vector<std::vector<int> > a;\n"
+    assert one(folders, "a.hpp", new, old).status == "text"
+
+
+def test_files_in_folders(folders: tuple[Path, Path]) -> None:
+    for folder, epsilon in zip(folders, ("1e-05F", "1e-06F"), strict=True):
+        (folder / "model" / "layer").mkdir(parents=True)
+        (folder / "model" / "layer" / "norm.cpp").write_text(CPP.replace("1e-06F", epsilon))
+        (folder / "model" / "same.h").write_text(CPP)
+    (folders[0] / "llama").mkdir()
+    (folders[0] / "llama" / "llama.json").write_text("{}")
+    found = {file.path: file for file in diff(*folders).files}
+    assert {path: file.status for path, file in found.items()} == {
+        "llama/llama.json": "extra",
+        "model/layer/norm.cpp": "meaning",
+        "model/same.h": "same",
+    }
+    assert found["model/layer/norm.cpp"].meaning == (
+        "AddNorm: - opParam.epsilon = 1e-06F;",
+        "AddNorm: + opParam.epsilon = 1e-05F;",
+    )
+
+
+@pytest.mark.parametrize(("name", "status"), [("README.md", "text"), ("a.csv", "meaning")])
+def test_documents_are_only_text(folders: tuple[Path, Path], name: str, status: str) -> None:
+    assert one(folders, name, "new\n", "old\n").status == status
+
+
 def test_manifest_digests_are_not_repeated(folders: tuple[Path, Path]) -> None:
     old = {"options": {"python_api": "torch_atb"}, "files": {"a.py": "00"}}
     new = {"options": {"python_api": "_libatb_torch"}, "files": {"a.py": "11"}}

@@ -178,6 +178,7 @@ def test_messages_do_not_depend_on_the_language_of_the_user(
 
     def watched(command, **options):
         seen.append(options.get("env") or dict(os.environ))
+        assert {"-std=c++17", "-fsyntax-only"} <= set(command)
         return run(command, **options)
 
     monkeypatch.setattr(vendor.subprocess, "run", watched)

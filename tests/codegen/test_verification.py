@@ -133,6 +133,19 @@ def test_code_that_does_not_run(
     assert "\n" not in str(caught.value)
 
 
+def test_prompts_are_longer_than_the_tile_of_the_mask(generated: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    config = json.loads((generated / "config.json").read_text()) | {"max_position_embeddings": 256}
+    (source / "config.json").write_text(json.dumps(config))
+    codegen.transform(source, out, target="atb-python")
+    assert codegen.verify(out).passed
+    text = (out / MODEL_FILE).read_text()
+    (out / MODEL_FILE).write_text(text.replace('"isTriuMask": 1', '"isTriuMask": 0'))
+    with pytest.raises(VerificationError, match="does not cover a sequence of 140 tokens"):
+        codegen.verify(out)
+
+
 def test_another_model(generated: Path, zoo: Callable[[str], Path]) -> None:
     with pytest.raises(VerificationError):
         codegen.verify(generated, zoo("llama-head-dim"))

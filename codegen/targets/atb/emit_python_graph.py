@@ -268,14 +268,31 @@ def _dim(dim: Dim, shown: Value) -> str:
     """A dimension of a view, from the shape of the tensor it shows."""
     if isinstance(dim, int):
         return str(dim)
-    for index, source in enumerate(shown.type.shape):
-        if isinstance(source, Sym) and source.const == dim.const == 0:
-            ((name, times),), ((wanted, factor),) = source.terms[:1], dim.terms[:1]
-            if len(source.terms) == len(dim.terms) == 1 and name == wanted:
-                if factor == times:
-                    return f"shape[{index}]"
-                if factor % times == 0:
-                    return f"shape[{index}] * {factor // times}"
-                if times % factor == 0:
-                    return f"shape[{index}] // {times // factor}"
+    axis, times, parts = measured(dim, shown)
+    size = f"shape[{axis}]"
+    if times > 1:
+        return f"{size} * {times}"
+    return f"{size} // {parts}" if parts > 1 else size
+
+
+def measured(dim: Sym, shown: Value) -> tuple[int, int, int]:
+    """A dimension of unknown size as a size of the tensor that a view shows.
+
+    Returns:
+        The axis whose size it is, times the second number, divided by the third; one of the two
+        is 1.
+
+    Raises:
+        CodegenError: It is no multiple or part of one of the tensor's sizes.
+    """
+    for axis, source in enumerate(shown.type.shape):
+        if not isinstance(source, Sym) or source.const or dim.const:
+            continue
+        if len(source.terms) != 1 or len(dim.terms) != 1:
+            continue
+        ((name, have),), ((wanted, want),) = source.terms, dim.terms
+        if name == wanted and want % have == 0:
+            return axis, want // have, 1
+        if name == wanted and have % want == 0:
+            return axis, 1, have // want
     raise CodegenError(f"dimension {dim} of a view is not a multiple of one of {shown.type}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from codegen.errors import CodegenError
 from codegen.targets.atb.comments import comment
 from codegen.targets.atb.cpp import text
-from codegen.targets.atb.cpp.params import Field, fields, op_of
+from codegen.targets.atb.cpp.params import Field, fields
 from codegen.targets.atb.cpp.sizes import Local, Sizes, viewed_dim
 from codegen.targets.atb.emit_python_graph import operation_names
 from codegen.targets.atb.emit_python_weights import WeightNames
@@ -19,6 +19,7 @@ from codegen.targets.atb.ops import (
     SelfAttention,
     Split,
 )
+from codegen.targets.atb.ops.spelling import op_of
 from codegen.targets.atb.sharding import GraphShards, Layout
 from ir.graph import Graph, Node, Value
 

@@ -91,7 +91,8 @@ def emit(module: AtbModule) -> CppModel:
     plan = shard(module)
     blocks = Blocks(module, plan, space)
     stages = blocks.sequence()
-    model = context(module, plan, stages, space, facts(module, dtype, note))
+    known = tuple(" ".join(text.comment(line)) for line in facts(module, dtype, note))
+    model = context(module, plan, stages, space, known)
     python = package_context(module, plan, stages, model, blocks.weights)
     files = {
         **_cpp_files(model, python.interface),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from codegen.errors import CodegenError
 from codegen.targets.atb.ops.base import AtbOp, Param
+from codegen.targets.atb.ops.spelling import op_of
 from ir.graph import Attr, Node
-from ir.op import lookup
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,6 @@ class Field:
 
     path: str
     value: str
-
-
-def op_of(node: Node) -> type[AtbOp]:
-    """The ATB operation of a node.
-
-    Raises:
-        CodegenError: It is none.
-    """
-    op = lookup(node.op)
-    if not issubclass(op, AtbOp) or not op.op_type:
-        raise CodegenError(f"{node.op} is not an ATB operation of its own ({node.loc})")
-    return op
 
 
 def fields(node: Node, given: dict[str, str]) -> tuple[Field, ...]:

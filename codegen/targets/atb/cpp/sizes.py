@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codegen.errors import CodegenError
+from codegen.targets.atb.emit_python_graph import measured
 from codegen.targets.atb.sharding import Layout, Part, Unit
 from ir.graph import Value
-from ir.types import Dim, Sym
+from ir.types import Dim
 
 _VARIABLES = {"heads": "headNum", "kv_heads": "kvHeadNum", "intermediate": "intermediateSize"}
 _WHAT = {
@@ -93,18 +94,8 @@ def viewed_dim(dim: Dim, shown: Value) -> str:
     """A dimension of unknown size, from the shape of the tensor that a view shows."""
     if isinstance(dim, int):
         return str(dim)
-    for axis, source in enumerate(shown.type.shape):
-        if not isinstance(source, Sym) or source.const or dim.const:
-            continue
-        if len(source.terms) != 1 or len(dim.terms) != 1:
-            continue
-        ((name, times),), ((wanted, factor),) = source.terms, dim.terms
-        if name != wanted:
-            continue
-        if factor == times:
-            return f"oldShape.dims[{axis}]"
-        if factor % times == 0:
-            return f"oldShape.dims[{axis}] * {factor // times}"
-        if times % factor == 0:
-            return f"oldShape.dims[{axis}] / {times // factor}"
-    raise CodegenError(f"dimension {dim} of a view is not a multiple of one of {shown.type}")
+    axis, times, parts = measured(dim, shown)
+    size = f"oldShape.dims[{axis}]"
+    if times > 1:
+        return f"{size} * {times}"
+    return f"{size} / {parts}" if parts > 1 else size

@@ -71,6 +71,11 @@ class Block:
         return f"{self.space}_layer_{self.name}_h".upper()
 
     @property
+    def title(self) -> str:
+        """What it is, to begin a sentence: ``Decoder layer``."""
+        return " ".join(self.name.split("_")).capitalize()
+
+    @property
     def graph_name(self) -> str:
         """Name of the graph operation, unique among models."""
         return f"{self.space}_{self.name}"

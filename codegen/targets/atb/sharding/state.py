@@ -48,7 +48,7 @@ class State:
         """
         if value in self.layouts:
             if self.read(value) != layout:
-                raise ConflictError(f"%{value.name}: {self.read(value)} and {layout}")
+                raise ConflictError(f"%{value.name} is needed in different parts")
             return
         self.layouts[value] = layout
         self._wake(value)

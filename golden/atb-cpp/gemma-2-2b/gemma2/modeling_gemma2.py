@@ -173,32 +173,11 @@ class Gemma2Model:
         """Every weight of this rank, stage by stage, in the order in which the C++ reads them."""
         stages = []
         stages.append(embedding_weights(self._read))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.0"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.1"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.2"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.3"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.4"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.5"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.6"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.7"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.8"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.9"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.10"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.11"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.12"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.13"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.14"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.15"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.16"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.17"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.18"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.19"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.20"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.21"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.22"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.23"))
-        stages.append(decoder_layer_weights(self._read, self.ranks, "model.layers.24"))
-        stages.append(decoder_layer_2_weights(self._read, self.ranks, "model.layers.25"))
+        for index in range(0, 26, 2):
+            prefix = f"model.layers.{index}"
+            stages.append(decoder_layer_weights(self._read, self.ranks, prefix))
+            prefix = f"model.layers.{index + 1}"
+            stages.append(decoder_layer_2_weights(self._read, self.ranks, prefix))
         stages.append(head_weights(self._read, self.ranks))
         placed = {}  # by name, so that a tied weight is there once
         tensors = []

@@ -96,6 +96,10 @@ class Ranks:
         assert len(present) == len(operands), f"{operation.function} has other operands"
         waiting = iter(operands)
         padded = [next(waiting) if tensor in present else None for tensor in op.tensors()]
+        for position in op.inplace.values():  # what counts is the name of the result
+            written = padded[position]
+            assert written is not None
+            padded[position] = written.clone()
         return evaluate(op, *padded, **attrs)
 
     def _summed(self, operation: Operation, operands: list[list[Tensor]]) -> Tensor:

@@ -16,6 +16,7 @@ from ruff import find_ruff_bin
 
 from codegen.errors import CodegenError
 from codegen.targets.atb.cpp import emit, readme
+from codegen.targets.atb.cpp.block import Operation
 from codegen.targets.atb.cpp.layout import format_cpp
 from codegen.targets.atb.module import AtbModule
 from codegen.targets.atb.ops import Reshape
@@ -121,6 +122,60 @@ def test_functions_are_defined_once_called_and_given_what_they_take(name: str) -
                 len(use.split(", ") if use else []) == len(made[view].parameters) for use in uses
             )
         assert sorted(made) == sorted([*adds, *views, "AddOperations", "InferShape", "Create"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_say_what_their_operation_is(name: str) -> None:
+    made = printed(name)
+    for block in made.model.blocks:
+        text = made.files[f"{made.space}/layer/{block.name}.cpp"]
+        bodies = {f.name: " ".join(f.body.split()) for f in functions(text)}
+        for operation in block.merged.operations:
+            check_operation(operation, bodies[operation.function])
+        for view in block.merged.views:
+            sizes = re.findall(r"newShape\.(\w+)(?:\[(\d)\])? = ([^;]+);", bodies[view.name])
+            assert sizes == [
+                ("dimNum", "", str(len(view.dims))),
+                *(("dims", str(axis), dim) for axis, dim in enumerate(view.dims)),
+            ]
+            captured = ", ".join(local.variable for local in view.locals)
+            assert f"return [{captured}](const atb::Dims &" in bodies[view.name]
+
+
+def check_operation(operation: Operation, body: str) -> None:
+    """The text of a function, in one line."""
+    assert re.findall(r"const int32_t (\w+) = param\.PerRank\((\d+)\);", body) == [
+        (local.variable, str(local.count)) for local in operation.locals
+    ]
+    single, _, several = body.partition("} else {")
+    for part, struct, given in (
+        (single, operation.struct, operation.fields),
+        (several, "LinearParallelParam", operation.parallel),
+    ):
+        if part is several and not operation.parallel:
+            assert not several
+            continue
+        assert re.findall(r"atb::infer::(\w+) opParam;", part) == [struct]
+        assert re.findall(r"opParam\.([\w.]+) = ([^;]+);", part) == [
+            (field.path, field.value) for field in given
+        ]
+        assert part.count("CREATE_OPERATION(opParam, &node.operation);") == 1
+    assert bool(several) == ("if (param.worldSize == 1) {" in single)
+    ids = re.search(r"inTensorIds = \{([^}]*)\};", body)
+    results = re.search(r"outTensorIds = \{([^}]*)\};", body)
+    assert ids is not None
+    assert results is not None
+    assert re.split(r", ", ids[1].strip()) == [operand.id for operand in operation.inputs]
+    assert re.split(r", ", results[1].strip()) == list(operation.outputs)
+    wanted = [
+        (str(index), view.name, ", ".join(local.variable for local in view.locals))
+        for index, operand in enumerate(operation.inputs)
+        if (view := operand.view) is not None
+    ]
+    assert re.findall(r"ReshapeFuncs\.at\((\d+)\) = (\w+)\(([^)]*)\);", body) == wanted
+    resized = "inTensorReshapeFuncs.resize(node.inTensorIds.size());"
+    assert (resized in body) == bool(wanted)
+    assert body.endswith("graph.nodes.push_back(node); return atb::NO_ERROR;")
 
 
 def unused(text: str) -> list[str]:
@@ -271,7 +326,8 @@ def test_different_graphs_never_give_the_same_layer() -> None:
         for block in made.model.blocks[1:-1]:
             folder = f"{made.space}/layer/{block.name}"
             text = "".join(made.files[f"{folder}.{suffix}"] for suffix in ("h", "cpp"))
-            text = text.replace(made.space, "SPACE").replace(made.space.upper(), "SPACE")
+            for word in (made.model.model_class, made.space, made.space.upper()):
+                text = text.replace(word, "NAME")  # the model's name is no difference
             both = [graphs.functions[f"{phase}_{block.name}"] for phase in ("prefill", "decode")]
             by_text.setdefault(text, set()).add("\n".join(map(normalised, both)))
     for text, computed in by_text.items():
@@ -299,6 +355,38 @@ def test_the_model_runs_every_stage_and_counts_what_they_read(name: str) -> None
     hidden = sum(use.carries for use in stages) + ("AddSelectTokens" in called(build))
     assert counts["HIDDEN_STATES_COUNT"] == hidden == len(calls) - 1 + made.model.selects_tokens
     assert counts["VOCAB_SIZE"] == graphs.functions["prefill"].outputs[0].type.shape[-1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stages_are_given_their_tensors(name: str) -> None:
+    made = printed(name)
+    text = made.files[f"{made.space}/model/decoder_model.cpp"]
+    ids = enumerators(text, "DecoderModelTensorId")
+    bodies = {function.name: function.body for function in functions(text)}
+    for use in made.model.uses:
+        body = bodies[f"DecoderModel::{use.function}"]
+        listed = re.search(r"inputs = \{\n(.*?),?\n? *\};", body, re.DOTALL)
+        assert listed is not None
+        given = re.split(r",\s+", listed[1].strip())
+        wanted = {
+            "hidden_states": "hiddenStates_",
+            "k_cache": "&graph_.kCacheTensors.at(nextCache_)",
+            "v_cache": "&graph_.vCacheTensors.at(nextCache_)",
+        }
+        names = use.block.input_names
+        assert given == [
+            wanted.get(name, f"&graph_.inTensors.at(IN_{name.upper()})") for name in names
+        ]
+        assert {f"IN_{name.upper()}" for name in names if name not in wanted} <= ids.keys()
+        assert ("nextCache_ += 1;" in body) == ("k_cache" in names) == ("v_cache" in names)
+        # the hidden states that a stage reads are those before it makes its own
+        assert body.index("inputs = ") < body.index("node.outTensors = ")
+        if use.carries:
+            assert body.index("inputs = ") < body.index("hiddenStates_ = NextHiddenStates();")
+            assert "node.outTensors = {hiddenStates_};" in body
+        else:
+            assert "node.outTensors = {&graph_.outTensors.at(OUT_LOGITS)};" in body
+        assert f"NewNode(operation, {use.block.name}::WEIGHT_COUNT)" in body
 
 
 def called(build: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
@@ -127,6 +128,21 @@ def test_caches_have_the_heads_of_a_rank(name: str, world_size: int, heads: int)
     layers = len(VARIANTS[name].layers)
     shapes = model_of(printed(name), {}, 0, world_size).kv_cache_shapes(7, 128)
     assert shapes == [((7, 128, heads, 32), (7, 128, heads, 32))] * layers
+
+
+@pytest.mark.parametrize("name", ["no-rope-alibi", "alibi-window", "gqa", "window"])
+def test_masks_with_heads_are_divided_before_they_are_given(name: str) -> None:
+    made = printed(name)
+    text = made.files["llama/flash_causal_llama.py"]
+    pattern = r'tensors\["(\w+)"\] = self\.model\.ranks\.share\(\s*tensors\["(\w+)"\], dim=(\d), '
+    found = re.findall(pattern + r"count=(\d+)\s*\)", text)
+    plan = shard(lowered.handmade(name))
+    wanted = {mask: plan.inputs[mask] for mask in plan.inputs if "mask" in mask}
+    assert bool(wanted) == ("alibi" in name)
+    assert found == [
+        (mask, mask, str(layout.axis), str(layout.units[0].count))
+        for mask, layout in sorted(wanted.items())
+    ]
 
 
 def test_pieces_that_cannot_be_divided_say_so() -> None:

@@ -290,6 +290,10 @@ def sliced(h: Hand, x: Value) -> Value:
     return ops.Slice.build(h.graph, x, offsets=(0, 0), size=(-1, 16)).result
 
 
+def sliced_to_the_end(h: Hand, x: Value) -> Value:
+    return ops.Slice.build(h.graph, x, offsets=(0, 16), size=(-1, -1)).result
+
+
 def sliced_to_its_size(h: Hand, x: Value) -> Value:
     """All elements, but by number: a rank has fewer."""
     return ops.Slice.build(h.graph, x, offsets=(0, 0), size=(-1, 48)).result
@@ -310,8 +314,11 @@ def repeated(h: Hand, x: Value) -> Value:
 
 @pytest.mark.parametrize(
     "between",
-    [softmax, normed, sliced, sliced_to_its_size, tokens_joined, added_to_the_stream, repeated],
-)
+    [
+        softmax, normed, sliced, sliced_to_the_end, sliced_to_its_size, tokens_joined,
+        added_to_the_stream, repeated,
+    ],
+)  # fmt: skip
 def test_what_needs_all_features_keeps_them_whole(between) -> None:
     h = Hand()
     inner = between(h, h.linear(h.x, "up", 48))
@@ -329,6 +336,13 @@ def test_a_bias_that_is_added_behind_the_sum_is_whole() -> None:
     h = Hand()
     inner = h.gelu(h.linear(h.x, "up", 32, "shared"))
     assert h.solved(h.linear(inner, "down", 32, "shared")) == {}
+
+
+def test_a_vector_that_a_norm_reads_too_is_whole() -> None:
+    h = Hand()
+    x = normed(h, h.x)
+    (gamma,) = h.graph.parameters
+    assert h.solved(h.linear(h.add(h.linear(x, "up", 32), gamma), "down", 32)) == {}
 
 
 def test_a_weight_that_is_read_twice_is_divided_only_if_both_readers_agree() -> None:
@@ -371,6 +385,70 @@ def test_pieces_are_put_together_and_cut_again() -> None:
     made = h.solved(h.linear(h.add(first, second), "down", 32))
     assert made["a"] == made["b"] == "0: 48 intermediate"
     assert made["y"] == "1: 48 intermediate, 48 intermediate"
+
+
+def test_equal_pieces_that_are_divided_differently_need_their_sizes() -> None:
+    def halves(sizes: tuple[int, ...]) -> dict[str, str]:
+        h = Hand()
+        attrs = {"split_dim": 1, "split_sizes": sizes}
+        cut = ops.Split.build(h.graph, h.linear(h.x, "both", 96), named=["a", "b"], **attrs)
+        first, second = cut.results
+        return h.solved(h.linear(first, "down", 32), softmax(h, second))
+
+    assert halves(()) == {}
+    made = halves((48, 48))
+    assert made["both"] == "0: 48 intermediate, 48 whole"
+    assert "b" not in made
+
+
+def test_a_gate_and_what_it_gates_are_divided_alike() -> None:
+    def gated(*others: Value, h: Hand, a: Value, b: Value) -> dict[str, str]:
+        both = ops.Concat.build(h.graph, a, b, concat_dim=1).result
+        kind = {"activation_type": "ACTIVATION_SWIGLU_FORWARD"}
+        inner = ops.Activation.build(h.graph, both, **kind).result
+        return h.solved(h.linear(inner, "down", 32), h.linear(a, "other", 32), *others)
+
+    h = Hand()
+    a, b = h.linear(h.x, "a", 48), h.linear(h.x, "b", 48)
+    made = gated(h=h, a=a, b=b)
+    assert made["a"] == made["b"] == "0: 48 intermediate"
+    assert summed(h.graph, h.shards) == ["down", "other"]
+    h = Hand()
+    a, b = h.linear(h.x, "a", 48), h.linear(h.x, "b", 48)
+    assert gated(softmax(h, b), h=h, a=a, b=b) == {}
+
+
+def test_axes_move_with_a_transposition() -> None:
+    """In both directions: from what is read later, and from what else is known."""
+    h = Hand()
+    up = h.linear(h.x, "up", 48)
+    narrow = ops.Reshape.build(h.graph, up, shape=((0,), 48, 1), named=["narrow"]).result
+    there = ops.Transpose.build(h.graph, narrow, perm=(1, 2, 0), named=["there"]).result
+    back = ops.Transpose.build(h.graph, there, perm=(2, 0, 1), named=["back"]).result
+    again = ops.Reshape.build(h.graph, back, shape=((0,), 48), named=["again"]).result
+    for order in ((up, again), (again, up)):
+        first, second = (h.linear(x, f"down_{x.name}", 32) for x in order)
+        made = h.solved(first, second)
+        assert made["narrow"] == made["back"] == "1: 48 intermediate"
+        assert made["there"] == "0: 48 intermediate"
+        assert summed(h.graph, h.shards)[-2:] == [f"down_{x.name}" for x in order]
+
+
+@pytest.mark.parametrize(("heads", "divided"), [(4, True), (8, False)])
+def test_a_rotation_of_wider_heads_than_those_of_attention_is_whole(
+    heads: int, divided: bool
+) -> None:
+    h = Hand()
+    q, k, v = (h.linear(h.x, name, 128) for name in ("q", "k", "v"))
+    cos, sin = (h.graph.add_input(name, f32(T, 32)) for name in ("cos", "sin"))
+    lengths = h.graph.add_input("lengths", TensorType((Sym.of("batch"),), DType.INT32))
+    turned = ops.Rope.build(h.graph, q, k, cos, sin, lengths, rotary_coeff=2).results
+    y = attention(h, *(heads_of(h, x, heads) for x in (*turned, v)), heads, heads)
+    joined = ops.Reshape.build(h.graph, y, shape=((0,), 128)).result
+    made = h.solved(h.linear(joined, "o", 32))
+    assert made.get("q") == ("0: 128 heads" if divided else None)
+    why = "every rank has all attention heads: a head would be cut"
+    assert h.shards.notes == (() if divided else (why,))
 
 
 def test_pieces_of_other_sizes_are_not_cut_elsewhere() -> None:
