@@ -46,8 +46,8 @@ DECODE_STEPS = 8
 _ROUNDINGS = ("bfloat16", "float16")
 #: Numbers of ranks that generated C++ is run with, besides one.
 RANKS = (2, 4)
-# One prompt crosses a block of the cache and the tile of the causal mask (both 128 tokens), the other
-# one crosses the block while it is decoded.
+# One prompt crosses a block of the cache and the tile of the causal mask (both 128 tokens), the
+# other one crosses the block while it is decoded.
 _PROMPTS = (124, 140)
 _SHORT_PROMPTS = (7, 12)
 

@@ -256,7 +256,8 @@ FAULTS = [
     Fault("tokens selected one too early", "llama-mha",
           template("flash_causal.py.j2", "torch.arange(step.input_ids.numel())",
                    "torch.arange(step.input_ids.numel()).roll(1)"), alone=True),
-    Fault("all layers have no window", "qwen2-window", wrapped(model, "_runs", one_kind), alone=True),
+    Fault("all layers have no window", "qwen2-window", wrapped(model, "_runs", one_kind),
+          alone=True),
 ]  # fmt: skip
 
 
