@@ -297,17 +297,17 @@ def test_cpp_that_does_not_come_back(
     [
         (
             WEIGHTS,
-            "        stages = []\n",
-            "        stages = []\n        raise ValueError('a\\nb')\n",
+            "        tensors = []\n",
+            "        tensors = []\n        raise ValueError('a\\nb')\n",
             r"fails at modeling_llama\.py:\d+: ValueError: a b",
         ),
         (
             WEIGHTS,
-            "        stages = []\n",
-            "        stages = []\n        raise SystemExit(0)\n",
+            "        tensors = []\n",
+            "        tensors = []\n        raise SystemExit(0)\n",
             r"fails at modeling_llama\.py:\d+: SystemExit: 0",
         ),
-        (WEIGHTS, "        stages = []", "        stages = [", r"modeling_llama\.py, line \d+"),
+        (WEIGHTS, "        tensors = []", "        stages = [", r"modeling_llama\.py, line \d+"),
         (
             FLASH,
             "import torch\n",
@@ -316,14 +316,14 @@ def test_cpp_that_does_not_come_back(
         ),
         (
             WEIGHTS,
-            "        stages = []\n",
-            "        stages = []\n        import os; os._exit(5)\n",
+            "        tensors = []\n",
+            "        tensors = []\n        import os; os._exit(5)\n",
             "ends the process with exit code 5",
         ),
         (
             WEIGHTS,
-            "        stages = []\n",
-            "        stages = []\n        assert self.ranks.rank != 1, 'not here'\n",
+            "        tensors = []\n",
+            "        tensors = []\n        assert self.ranks.rank != 1, 'not here'\n",
             r"fails with 2 ranks at modeling_llama\.py:\d+: AssertionError: not here",
         ),
         (
@@ -370,8 +370,8 @@ def test_a_fault_on_one_rank_is_named_although_several_fail(
         faulty,
         tmp_path,
         WEIGHTS,
-        "        stages = []\n",
-        "        stages = []\n        assert self.ranks.world_size == 1, 'alone'\n",
+        "        tensors = []\n",
+        "        tensors = []\n        assert self.ranks.world_size == 1, 'alone'\n",
     )
     result = codegen.verify(out)
     assert not result.passed

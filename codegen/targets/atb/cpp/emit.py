@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 CPP_PASSES: tuple[Pass, ...] = (FuseResidualNorm(),)
 _SCOPE = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _CLASS = re.compile(r"[A-Za-z]\w*", re.ASCII)
+#: Graphs are named after the model; ATB takes 128 characters.
+_LONGEST = 64
 #: Namespaces that emitted code names from within its own; it would find itself instead.
 _TAKEN = frozenset(("atb", "atb_speed", "nlohmann", "std"))
 
@@ -68,7 +71,11 @@ def space_of(module: Module) -> str:
     name = str(module.meta.get("model_class", ""))
     if not _CLASS.fullmatch(name):
         raise BadInputError(f"the model class {name!r} is not an identifier")
+    if len(name) > _LONGEST:
+        raise BadInputError(f"the model class {name!r} is longer than {_LONGEST} characters")
     space = name.lower()
+    if space == module.meta.get("model_type"):
+        space = f"{space}_cpp"  # the folder of that name is the Python package
     if space in _TAKEN or space in text.KEYWORDS:
         raise BadInputError(f"the model class {name!r} cannot name a namespace of C++: {space}")
     return space
@@ -94,26 +101,48 @@ def emit(module: AtbModule) -> CppModel:
     known = tuple(" ".join(text.comment(line)) for line in facts(module, dtype, note))
     model = context(module, plan, stages, space, known)
     python = package_context(module, plan, stages, model, blocks.weights)
-    files = {
-        **_cpp_files(model, python.interface),
-        **_python_files(model, python, model_type),
-        f"{model_type}/{model_type}.json": interface_json(model, python.interface),
-    }
+    files = {**_cpp_files(model), **_python_files(model, python, model_type)}
+    mark = _mark(files)
+    files[_param_cpp(space)] = _render_param(model, mark)
+    files[f"{model_type}/{model_type}.json"] = interface_json(model, mark)
     return CppModel(files, space, model_type, model, python, dtype.value)
 
 
-def _cpp_files(model: ModelContext, interface: str) -> dict[str, str]:
+def _cpp_files(model: ModelContext) -> dict[str, str]:
+    """All C++; the interface has no mark yet."""
     environment = templates.environment("atb_cpp")
-    render = partial(_render_cpp, environment, model=model, interface=interface, space=model.space)
+    render = partial(_render_cpp, environment, model=model, space=model.space)
     files = {
         f"{model.space}/model/{name}": render(f"{name}.j2")
-        for name in ("decoder_model.cpp", "decoder_model.h", "param.cpp", "param.h")
+        for name in ("decoder_model.cpp", "decoder_model.h", "param.h")
     }
+    files[_param_cpp(model.space)] = _render_param(model, "")
     for block in model.blocks:
         for suffix in ("cpp", "h"):
             path = f"{model.space}/layer/{block.name}.{suffix}"
             files[path] = render(f"layer.{suffix}.j2", block=block)
     return files
+
+
+def _param_cpp(space: str) -> str:
+    return f"{space}/model/param.cpp"
+
+
+def _render_param(model: ModelContext, interface: str) -> str:
+    environment = templates.environment("atb_cpp")
+    return _render_cpp(
+        environment, "param.cpp.j2", model=model, space=model.space, interface=interface
+    )
+
+
+def _mark(files: Mapping[str, str]) -> str:
+    """Identifies C++ and package that were printed together.
+
+    Another epsilon or scale counts as much as another weight: a package that belongs to other C++
+    would run, and compute something else.
+    """
+    text = json.dumps(sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _render_cpp(environment: Environment, template: str, **context: object) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,7 +76,6 @@ class PackageContext:
         caches: Rows of the key-value caches.
         shared_inputs: Inputs that are divided among the ranks.
         inputs: What is computed on the host in every step.
-        interface: Identifies the C++ that goes with the package.
         notes: What is not divided, and why.
     """
 
@@ -87,7 +84,6 @@ class PackageContext:
     caches: tuple[CacheRow, ...]
     shared_inputs: tuple[DividedInput, ...]
     inputs: Inputs
-    interface: str
     notes: tuple[str, ...]
 
     @property
@@ -117,7 +113,6 @@ def package_context(
             if name in model.input_names
         ),
         inputs=inputs_of(module),
-        interface=_interface(model, runs),
         notes=plan.notes,
     )
 
@@ -154,17 +149,3 @@ def _caches(module: AtbModule, plan: ShardPlan) -> list[CacheRow]:
             row = CacheRow(rows.pop().layers + 1, heads, row.divided, size, other)
         rows.append(row)
     return rows
-
-
-def _interface(model: ModelContext, runs: Sequence[StageRun]) -> str:
-    """Changes whenever the C++ would read other tensors than the Python side gives."""
-    facts = [
-        model.space,
-        model.input_names,
-        [(d.count, d.what) for d in model.divided],
-        [
-            (run.scopes, [[(w.name, w.value) for w in f.weights] for f in run.functions])
-            for run in runs
-        ],
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Names, strings and comments as C++ wants them."""
+"""Names and comments as C++ wants them."""
 
 from __future__ import annotations
 
@@ -44,17 +44,6 @@ def comment(text: str, width: int = _WIDTH) -> tuple[str, ...]:
     plain = _PRINTABLE.sub("?", text).replace("\\", "/")
     plain = re.sub(r"\?{2,}", "?", plain)  # ??/ is a backslash to some compilers
     return tuple(textwrap.wrap(plain, width))
-
-
-def string(text: str) -> str:
-    """A string literal that holds exactly this text, as UTF-8 in ASCII source."""
-    made: list[str] = []
-    for byte in text.encode("utf-8"):
-        char = chr(byte)
-        # Octal, because a hexadecimal escape would swallow the digits behind it.
-        plain = char.isascii() and char.isprintable() and char not in '"\\?'
-        made.append(char if plain else f"\\{byte:03o}")
-    return f'"{"".join(made)}"'
 
 
 class Names:

@@ -16,7 +16,7 @@ from atb_llm.utils.env import ENV
 from .modeling_llama import LlamaModel
 
 #: What the C++ model is called, what it reads, and a mark of the C++ that this package goes with.
-INTERFACE = json.loads((Path(__file__).parent / "llama.json").read_text())
+INTERFACE = json.loads((Path(__file__).parent / "llama.json").read_text(encoding="utf-8"))
 
 
 class Step(NamedTuple):

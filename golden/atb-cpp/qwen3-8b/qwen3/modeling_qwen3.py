@@ -134,15 +134,9 @@ class Qwen3Model:
 
     def in_order(self):
         """Every weight of this rank, stage by stage, in the order in which the C++ reads them."""
-        stages = []
-        stages.append(embedding_weights(self._read))
-        for index in range(36):
-            prefix = f"model.layers.{index}"
-            stages.append(decoder_layer_weights(self._read, self.ranks, prefix))
-        stages.append(head_weights(self._read, self.ranks))
         placed = {}  # by name, so that a tied weight is there once
         tensors = []
-        for stage in stages:
+        for stage in self._stages():
             for name, tensor in stage.items():
                 key = (name, tuple(tensor.shape))
                 if key not in placed:
@@ -156,6 +150,14 @@ class Qwen3Model:
         heads = self.ranks.per_rank(8)
         shapes += [((blocks, block_size, heads, 128), (blocks, block_size, heads, 128))] * 36
         return shapes
+
+    def _stages(self):
+        """The weights of one stage after the other, read when they are asked for."""
+        yield embedding_weights(self._read)
+        for index in range(36):
+            prefix = f"model.layers.{index}"
+            yield decoder_layer_weights(self._read, self.ranks, prefix)
+        yield head_weights(self._read, self.ranks)
 
     def _read(self, name):
         return self.weights.get_tensor(name)

@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "6a61f6849199bb98";
+constexpr char INTERFACE[] = "517ca817cd75b731";
 
 void Check(bool holds, const std::string &message)
 {

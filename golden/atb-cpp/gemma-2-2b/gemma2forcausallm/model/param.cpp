@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "c742fed3780086f0";
+constexpr char INTERFACE[] = "b08e74bbb0512bac";
 
 void Check(bool holds, const std::string &message)
 {

@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "107fbee6a8fa2240";
+constexpr char INTERFACE[] = "641b97bfcf263f1f";
 
 void Check(bool holds, const std::string &message)
 {

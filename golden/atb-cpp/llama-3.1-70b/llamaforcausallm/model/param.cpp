@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "1ba512963bc056fd";
+constexpr char INTERFACE[] = "827c615746011c38";
 
 void Check(bool holds, const std::string &message)
 {

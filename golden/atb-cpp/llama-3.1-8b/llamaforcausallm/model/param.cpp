@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "251e256e30dfe9f0";
+constexpr char INTERFACE[] = "5dfbe9b668e15681";
 
 void Check(bool holds, const std::string &message)
 {

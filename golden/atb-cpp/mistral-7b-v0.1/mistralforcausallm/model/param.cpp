@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "60ed81008c163066";
+constexpr char INTERFACE[] = "ef3aec576a2811b4";
 
 void Check(bool holds, const std::string &message)
 {

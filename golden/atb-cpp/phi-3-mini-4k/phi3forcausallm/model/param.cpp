@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "2152fca7201a2e05";
+constexpr char INTERFACE[] = "dfbb6857002beeab";
 
 void Check(bool holds, const std::string &message)
 {

@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "b4df26430d9d3272";
+constexpr char INTERFACE[] = "cf1200cd9e6b5a98";
 
 void Check(bool holds, const std::string &message)
 {

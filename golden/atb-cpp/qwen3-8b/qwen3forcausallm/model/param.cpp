@@ -13,7 +13,7 @@ namespace {
 
 // What the Python package that goes with this code sends along, so that neither is used with
 // another model's.
-constexpr char INTERFACE[] = "4716a5b6f67cf68d";
+constexpr char INTERFACE[] = "97021b3d9790bb4e";
 
 void Check(bool holds, const std::string &message)
 {

@@ -448,6 +448,19 @@ def test_another_model_has_another_interface() -> None:
     assert all(re.fullmatch(r"[0-9a-f]{16}", mark) for mark in marks.values())
 
 
+def test_another_number_in_the_cpp_is_another_interface() -> None:
+    changed = module("gqa").copy()
+    for graph in changed.functions.values():
+        for node in graph.nodes:
+            if node.op == "atb.rms_norm":
+                node.attrs["epsilon"] = 1e-3
+    one, other = printed("gqa"), emit(changed)
+    path = f"{one.package}/{one.package}.json"
+    assert json.loads(one.files[path])["interface"] != json.loads(other.files[path])["interface"]
+    python = f"{one.package}/modeling_{one.package}.py"
+    assert one.files[python] == other.files[python]  # it is only the C++ that differs
+
+
 def test_numbers_of_ranks_are_checked_where_something_is_divided() -> None:
     checks = {
         name: re.findall(r"Check\((\d+ % worldSize == 0[^,]*),", text)
@@ -470,7 +483,7 @@ def test_the_readme_says_what_is_divided_and_what_is_not() -> None:
     text = readme(printed("gqa"))
     assert "- 4 attention heads, which the number of ranks must divide" in text
     assert "- 2 key-value heads, repeated where there are more ranks" in text
-    assert "12 ATB operations for prompts, 12 for single tokens" in text
+    assert "ATB operations: 12 for prompts, 12 for single tokens" in text
     assert "Not divided" not in text
     spelled = readme(printed("softcap"))
     assert "Not divided: every rank has all attention heads: attention is spelled out." in spelled

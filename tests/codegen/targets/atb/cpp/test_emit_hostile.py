@@ -199,6 +199,24 @@ def test_class_names_that_can_be_namespaces(name: str) -> None:
     assert name.lower() not in cpp_text.KEYWORDS
 
 
+def test_a_class_named_like_its_type_gets_a_folder_of_its_own() -> None:
+    module = lowered.handmade("one-layer").copy()
+    module.meta["model_class"] = "Llama"
+    made = emit(module)
+    assert (made.space, made.package) == ("llama_cpp", "llama")
+    assert {path.split("/")[0] for path in made.files} == {"llama_cpp", "llama"}
+    assert "namespace llama_cpp" in made.files["llama_cpp/model/param.cpp"]
+
+
+def test_class_names_that_are_too_long_are_refused() -> None:
+    module = lowered.handmade("one-layer").copy()
+    module.meta["model_class"] = "A" * 64
+    assert space_of(module) == "a" * 64
+    module.meta["model_class"] = "A" * 65
+    with pytest.raises(BadInputError, match="longer than 64 characters"):
+        emit(module)
+
+
 @pytest.mark.parametrize(
     "name", ["", None, "Llama", "../x", "a b", "class", "x\n", "1x", "x-y", 'x"', "lаma", 7]
 )

@@ -49,24 +49,6 @@ def test_spellings_are_parts_of_identifiers(name: str) -> None:
 
 
 @MANY
-@given(value=TEXTS.filter(lambda t: not re.search("[\ud800-\udfff]", t)))
-def test_a_string_literal_is_one_token_with_exactly_that_value(value: str) -> None:
-    literal = text.string(value)
-    assert literal.isascii()
-    assert literal.isprintable()
-    assert "??" not in literal  # no trigraph
-    assert [kind for kind, _ in lexer.tokens(literal)] == ["string"]
-    assert lexer.unescaped(literal).encode("latin-1").decode() == value
-
-
-@pytest.mark.parametrize("byte", range(256))
-def test_every_byte_of_a_string(byte: int) -> None:
-    # digits behind it must not become part of the escape
-    value = bytes([byte]).decode("latin-1") + "7"
-    assert lexer.unescaped(text.string(value)).encode("latin-1").decode() == value
-
-
-@MANY
 @given(value=TEXTS)
 def test_a_comment_is_as_many_lines_as_it_says(value: str) -> None:
     lines = text.comment(value)
