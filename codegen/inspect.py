@@ -11,6 +11,7 @@ from codegen.errors import BadInputError, Problem, UnsupportedError
 from codegen.frontend.hf import load
 from codegen.frontend.raising import RaisingFailedError
 from codegen.pipeline import ATB_PASSES, StageRecord, Stages, to_atb, to_aten, to_llm, to_steps
+from codegen.targets.atb.cpp import CPP_PASSES
 from ir.text import print_module
 
 Level = Literal["aten", "llm", "atb"]
@@ -54,7 +55,8 @@ def inspect(
         BadInputError: The directory cannot be used, or there is no pass of that name.
         UnsupportedError: The model cannot be compiled as far as the level.
     """
-    passes = [pass_.name for pass_ in ATB_PASSES]
+    behind = {pass_.name for pass_ in CPP_PASSES} & set(print_after)
+    passes = [pass_.name for pass_ in (*ATB_PASSES, *CPP_PASSES)]
     for name in print_after:
         if name not in passes:
             raise BadInputError(f"no pass {name!r} on this way: {', '.join(passes)}")
@@ -86,8 +88,9 @@ def inspect(
         raise UnsupportedError([*failed.problems, *tried]) from None
     if level == "atb" or print_after:
         steps = to_steps(raised.module, stages)
-        if level == "atb":
-            to_atb(steps, stages)
+        if level == "atb" or behind:
+            atb = to_atb(steps, stages)
+            stages.passes(atb, CPP_PASSES if behind else ())
     if explain:
         misses = "".join(f"{miss}\n" for miss in dict.fromkeys(raised.misses))
         shown.append(misses or "every pattern that was tried fits\n")

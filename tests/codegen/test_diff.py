@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
+from clang_format import get_executable
 
 from codegen.diff import FileDiff, diff
 from codegen.errors import BadInputError
@@ -131,6 +134,20 @@ def test_cpp_layout_and_comments_are_only_text(
     assert old in CPP
     found = one(folders, "layer.cpp", CPP.replace(old, new), CPP)
     assert (found.status, found.meaning) == ("text", ())
+
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "atb-cpp" / "bytellama"
+SOURCES = [path for path in sorted(GOLDEN.rglob("*.*")) if path.suffix in (".cpp", ".h")]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_cpp_in_another_style_is_only_text(folders: tuple[Path, Path], path: Path) -> None:
+    style = "{BasedOnStyle: GNU, ColumnLimit: 60, SortIncludes: Never, BreakStringLiterals: false}"
+    command = [get_executable("clang-format"), f"--style={style}", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    without = re.sub(r"^ *//.*\n", "", done.stdout, flags=re.MULTILINE)
+    assert len(without) != len(path.read_text())
+    assert one(folders, path.name, without, path.read_text()).status == "text"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from codegen import cli
+from codegen.diff_cpp import statements
 
 BOUNDED = settings(
     max_examples=25,
@@ -34,6 +36,7 @@ HOSTILE = (
     "\\",
     "é" * 300,
 )
+TARGETS = st.sampled_from(["atb-python", "atb-cpp"])
 # Sizes stay small on purpose: a real size that is too large for the machine is not malformed.
 VALUES: st.SearchStrategy[Any] = st.one_of(
     st.none(),
@@ -63,8 +66,9 @@ def copied(model: Path) -> Iterator[tuple[Path, Path]]:
         yield source, Path(folder) / "out"
 
 
-def transform(source: Path, out: Path) -> Result:
-    return CliRunner().invoke(cli.app, ["transform", "-py", "-s", str(source), "-o", str(out)])
+def transform(source: Path, out: Path, *flags: str) -> Result:
+    arguments = ["transform", *(flags or ["-py"]), "-s", str(source), "-o", str(out)]
+    return CliRunner().invoke(cli.app, arguments)
 
 
 def refused(result: Result, out: Path) -> None:
@@ -77,7 +81,7 @@ def refused(result: Result, out: Path) -> None:
 
 
 def refused_or_sound(result: Result, out: Path, hostile: bool = True) -> None:
-    """Either refused, or the output is plain Python that does not hold the hostile text as code."""
+    """Either refused, or the output does not hold the hostile text as code."""
     if result.exit_code != cli.DONE:
         refused(result, out)
         return
@@ -88,6 +92,10 @@ def refused_or_sound(result: Result, out: Path, hostile: bool = True) -> None:
             if isinstance(node, (ast.Name, ast.Attribute))
         }
         assert not names & {"SystemExit", "abort"}, path
+    for path in (*out.rglob("*.cpp"), *out.rglob("*.h")):
+        for statement in statements(path.read_text()):
+            code = re.sub(r'"(\\.|[^"])*"', "", statement.text)
+            assert not re.search(r"SystemExit|abort|[^ -~]", code), statement
 
 
 def test_the_model_itself_is_fine(model: Path, tmp_path: Path) -> None:
@@ -104,7 +112,7 @@ def test_mutated_configuration(model: Path, data: st.DataObject) -> None:
             key = data.draw(st.sampled_from([*sorted(config), "auto_map", "quantization_config"]))
             config[key] = data.draw(VALUES)
         path.write_text(json.dumps(config))
-        refused_or_sound(transform(source, out), out)
+        refused_or_sound(transform(source, out, "--target", data.draw(TARGETS)), out)
 
 
 @BOUNDED
@@ -145,7 +153,7 @@ def test_hostile_tensor_names(model: Path, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(tensors)))
         tensors[data.draw(st.sampled_from(HOSTILE))] = tensors.pop(name)
         write_weights(source, tensors, rest)
-        refused_or_sound(transform(source, out), out)
+        refused_or_sound(transform(source, out, "--target", data.draw(TARGETS)), out)
 
 
 @BOUNDED

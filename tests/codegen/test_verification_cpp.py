@@ -407,6 +407,27 @@ def test_missing_files(generated: Path, tmp_path: Path, missing: str, message: s
     assert "internal" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("llama/llama.json", "flash_causal_llama.py:"),  # which reads it
+        (FLASH, "flash_causal_llama.py"),
+        ("llamaforcausallm/layer/head.h", "head.h:"),
+        (manifest.NAME, manifest.NAME),
+    ],
+)
+def test_files_that_are_cut_off(generated: Path, tmp_path: Path, path: str, named: str) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(generated, out)
+    text = (out / path).read_text()
+    (out / path).write_text(text[: len(text) // 2])
+    done = verify(out)
+    assert done.exit_code in (cli.DIFFERENT, cli.BAD_INPUT), done.output
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "internal" not in done.stderr
+
+
 def test_a_manifest_without_the_facts(generated: Path, tmp_path: Path) -> None:
     out = edited(generated, tmp_path, manifest.NAME, '"cpp":', '"other":')
     with pytest.raises(BadInputError, match=r"manifest\.json is damaged: the model has no 'cpp'"):

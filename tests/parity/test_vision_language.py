@@ -134,7 +134,7 @@ def llava(models, tmp_path_factory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("name", MODELS)
 def test_parity_with_and_without_image(name, api, models, tmp_path):
     result = transform(models(name), tmp_path / "out", target="atb-python", python_api=api)
-    assert result.module == MODELS[name][2]
+    assert result.manifest.model["module"] == MODELS[name][2]
     found = verify(tmp_path / "out", models(name), prompts=PROMPTS, decode_steps=DECODE_STEPS)
     strict = [phase for phase in found.phases if phase.rounding == "float32"]
     assert found.passed

@@ -17,10 +17,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from codegen.emission import emit_atb_python
 from codegen.errors import HostError, UnsupportedError
 from codegen.frontend.hf import load
 from codegen.host.atb_python import Host
-from codegen.pipeline import Stages, emitted_files, to_atb, to_llm, to_steps, transform
+from codegen.pipeline import Stages, to_atb, to_llm, to_steps, transform
 from codegen.request import Request
 from codegen.targets.atb.emit_python import emit
 from codegen.targets.atb.lower import lower
@@ -48,7 +49,7 @@ def code(case: str, changes: str = "{}") -> str:
         (path / "config.json").write_text(json.dumps(config))
         source, stages = load(path), Stages()
         atb = to_atb(to_steps(to_llm(source, stages).module, stages), stages)
-        files = emitted_files(source, atb, Request(path))
+        files = emit_atb_python(source, atb, Request(path, "atb-python")).files
     return next(text for name, text in files.items() if name.endswith("_atb_float.py"))
 
 
