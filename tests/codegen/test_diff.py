@@ -109,7 +109,7 @@ atb::Status AddNorm(atb::GraphParam &graph)
 {
     opParam.epsilon = 1e-06F;
     node.inTensorIds = {IN_A, IN_B};
-    Log("a  // b", R"(/* )");
+    Log("a  // b", R"(" // x)");
     return atb::NO_ERROR;
 }
 }  // namespace model
@@ -157,9 +157,9 @@ def test_cpp_in_another_style_is_only_text(folders: tuple[Path, Path], path: Pat
         ("1e-06F", "1e-05F", "AddNorm: + opParam.epsilon = 1e-05F;"),
         ("{IN_A, IN_B};\n    L", "{IN_B, IN_A};\n    L", "AddNorm: + IN_A}"),
         ("IN_A = 0, IN_B", "IN_B = 0, IN_A", "TensorId: + IN_B = 0,"),
-        ("a  // b", "a // b", 'AddNorm: + Log("a // b", R"(/* )");'),
+        ("a  // b", "a // b", 'AddNorm: + Log("a // b", R"(" // x)");'),
         ("a  // b", "a  // c", 'AddNorm: + Log("a  // c"'),
-        ('R"(/* )"', 'R"(/*)"', 'AddNorm: + Log("a  // b", R"(/*)");'),
+        ("// x)", "// y)", 'AddNorm: + Log("a  // b", R"(" // y)");'),
         ("<vector>", '"vector"', 'file: + #include "vector"'),
         ("#include <vector>\n", "", "file: - #include <vector>"),
         ("return atb::NO_ERROR;", "// return atb::NO_ERROR;", "AddNorm: - return atb::NO_ERROR;"),
